@@ -1,0 +1,1 @@
+//! The gateway: shards, transports, sessions, commands, homes, log.

@@ -1,0 +1,97 @@
+//! Carillon's long-term tables.
+//!
+//! One trait, [`Store`], and one list of properties (`tests/properties.rs`) that every implementation passes.
+//! Nobody waits here on the path of a message: the log makes a send durable, and the archiver brings it here
+//! afterwards. So every write is an idempotent upsert that may be repeated from the log, and a store's
+//! promise is small: what [`Store::apply`] took is visible at once, and is still there after a crash once
+//! [`Store::persist`] returned.
+
+mod change;
+mod row;
+
+pub use change::Change;
+pub use row::{MemberRow, RoomRow, SentRow, StoredEvent};
+
+use carillon_protocol::{ClientId, RoomId, UserId};
+use futures_util::future::BoxFuture;
+
+/// Events of one room are kept in buckets of so many, so that no partition of the `messages` table grows for ever.
+pub const BUCKET_EVENTS: u64 = 8192;
+
+/// How long a client id is remembered after its send: 7 days, in milliseconds.
+pub const SENT_ID_TTL_MS: u64 = 7 * 24 * 3600 * 1000;
+
+/// A partition of rooms and users: `hash(id) % partitions`.
+pub type Partition = u16;
+
+/// How far each partition's log has been archived: the position of its last archived batch, 0 for none.
+pub type Positions = Vec<u64>;
+
+/// Why a store could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The disk, the network or the server failed; the same call may succeed later.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+    /// What is stored is not what was written; somebody has to look.
+    #[error("the store is corrupt: {0}")]
+    Corrupt(String),
+}
+
+/// What a store answers.
+pub type StoreResult<T> = Result<T, StoreError>;
+
+/// Long-term tables of rooms, members, markers and events.
+///
+/// Calls may run at the same time. They take effect in the order in which they were *started* as far as
+/// [`Store::apply`] is concerned, which only one archiver calls.
+pub trait Store: Send + Sync + 'static {
+    /// Writes rows and, with or after them (never before), how far each partition is now archived.
+    /// Repeating it changes nothing.
+    fn apply(&self, changes: Vec<Change>, archived: Vec<(Partition, u64)>) -> BoxFuture<'_, StoreResult<()>>;
+
+    /// Makes everything applied so far survive a crash. Only then may the log be trimmed.
+    fn persist(&self) -> BoxFuture<'_, StoreResult<()>>;
+
+    /// How far each partition is archived, after a crash too: at most what was applied, at least what was persisted.
+    fn archived(&self, partitions: Partition) -> BoxFuture<'_, StoreResult<Positions>>;
+
+    /// The room's own row.
+    fn room(&self, room: RoomId) -> BoxFuture<'_, StoreResult<Option<RoomRow>>>;
+
+    /// The rows of several rooms and of one user's membership in each, in the order asked for:
+    /// nothing where there is no such room or the user is not a member.
+    fn room_heads(
+        &self,
+        user: UserId,
+        rooms: Vec<RoomId>,
+    ) -> BoxFuture<'_, StoreResult<Vec<Option<(RoomRow, MemberRow)>>>>;
+
+    /// Members with ids above `after` (all from 0), in order of id, at most `limit`.
+    fn members(&self, room: RoomId, after: u64, limit: usize) -> BoxFuture<'_, StoreResult<Vec<MemberRow>>>;
+
+    /// The user's rooms in order of room id, after `after`, at most `limit`.
+    fn user_rooms(
+        &self,
+        user: UserId,
+        after: Option<RoomId>,
+        limit: usize,
+    ) -> BoxFuture<'_, StoreResult<Vec<RoomId>>>;
+
+    /// Events with seq from `from_seq` on, in order, at most `limit` and about `bytes_max` bytes (at least one event
+    /// where there is one). Reads one or two buckets; a page may end early at a bucket's end only if it is not empty.
+    fn events(
+        &self,
+        room: RoomId,
+        from_seq: u64,
+        limit: usize,
+        bytes_max: usize,
+    ) -> BoxFuture<'_, StoreResult<Vec<StoredEvent>>>;
+
+    /// What was sent under these ids, in the order asked for; nothing where it was never sent, or longer ago than
+    /// [`SENT_ID_TTL_MS`].
+    fn sent(&self, ids: Vec<(RoomId, UserId, ClientId)>) -> BoxFuture<'_, StoreResult<Vec<Option<SentRow>>>>;
+
+    /// Forgets client ids sent before `before_ms`. Cheap enough to be called every hour.
+    fn expire_sent(&self, before_ms: u64) -> BoxFuture<'_, StoreResult<()>>;
+}
