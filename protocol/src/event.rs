@@ -2,13 +2,11 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
-
 use crate::{ClientId, RoomId, UserId};
 
 /// One place in a room's order. Its binary form is also what the log and the store keep, so an event is
 /// encoded once in its life.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Event<'a> {
     /// The room whose order this is.
     pub room: RoomId,
@@ -21,18 +19,15 @@ pub struct Event<'a> {
     /// Who caused it.
     pub sender: UserId,
     /// What happened.
-    #[serde(flatten, borrow)]
     pub body: EventBody<'a>,
 }
 
 /// What happened. On the wire each has a number (`docs/protocol.md`), never reused.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum EventBody<'a> {
     /// The room began, always with seq 1. The sender is its first owner and is not among `members`.
     RoomCreated {
         /// What the room is called; may be empty.
-        #[serde(borrow)]
         name: Cow<'a, str>,
         /// Who else belongs to it from the start.
         members: Vec<UserId>,
@@ -42,7 +37,6 @@ pub enum EventBody<'a> {
         /// The sender's name for this send.
         client_id: ClientId,
         /// What it says.
-        #[serde(borrow)]
         text: Cow<'a, str>,
     },
     /// These users became members.
@@ -58,7 +52,6 @@ pub enum EventBody<'a> {
     /// The sender left the room.
     MemberLeft,
     /// An event of a later version: it keeps its place, and a reader that cannot show it shows nothing.
-    #[serde(rename = "unknown")]
     Unknown {
         /// The number of its kind.
         number: u64,
@@ -80,7 +73,7 @@ impl Event<'_> {
             EventBody::MemberLeft => EventBody::MemberLeft,
             EventBody::Unknown { number } => EventBody::Unknown { number },
         };
-        Event { body, ..Event { body: EventBody::MemberLeft, ..self } }
+        Event { body, ..self }
     }
 
     /// Whether people read it, so that it counts as unread for everyone but its sender.

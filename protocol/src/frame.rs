@@ -5,27 +5,22 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
-
 use crate::{ClientId, ErrorCode, Event, RoomId, UserId};
 
 /// One frame, in either direction. Texts borrow from the bytes they were decoded from.
 ///
-/// In JSON each is an object with its name in `kind`; optional fields are left out.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+/// In JSON each is an object with its name in `kind`; optional fields may be left out.
+/// Fields stand in the order in which they travel.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Frame<'a> {
     // From client to gateway.
     /// Opens the session: the first frame of a connection. Answered by `welcome`, or by `error` and a close.
     Hello {
         /// A JWT whose `sub` is the user id.
-        #[serde(borrow)]
         token: Cow<'a, str>,
         /// What the app calls this device: 1 to 64 bytes. A new session of the same device replaces the old.
-        #[serde(borrow)]
         device: Cow<'a, str>,
         /// Name and version of the client, for the operators' eyes.
-        #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
         agent: Option<Cow<'a, str>>,
     },
     /// A fresh token for the session that is open. Answered by `ack`.
@@ -33,7 +28,6 @@ pub enum Frame<'a> {
         /// The number the answer carries.
         request: u64,
         /// A JWT of the same user.
-        #[serde(borrow)]
         token: Cow<'a, str>,
     },
     /// Creates a room with the sender as owner. Answered by `ack` (seq 1), also when retried.
@@ -43,7 +37,6 @@ pub enum Frame<'a> {
         /// The id the room shall have: a new UUID.
         room: RoomId,
         /// What it is called; may be empty.
-        #[serde(borrow)]
         name: Cow<'a, str>,
         /// Who else belongs to it from the start.
         members: Vec<UserId>,
@@ -82,7 +75,6 @@ pub enum Frame<'a> {
         /// The client's name for this send; a retry repeats it.
         client_id: ClientId,
         /// What it says.
-        #[serde(borrow)]
         text: Cow<'a, str>,
     },
     /// Asks for a room's events after a seq. Answered by `events`, or by `snapshot` where that is too far back.
@@ -105,7 +97,6 @@ pub enum Frame<'a> {
         /// At most so many rooms; 0 leaves it to the gateway.
         limit: u64,
         /// Where the page before ended (`next` of its `room_list`).
-        #[serde(default, skip_serializing_if = "Option::is_none")]
         page: Option<RoomPage>,
     },
     /// Asks who belongs to a room, in order of user id. Answered by `member_list`.
@@ -134,11 +125,10 @@ pub enum Frame<'a> {
     Typing {
         /// Which room.
         room: RoomId,
-        /// Who; only from the gateway.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        user: Option<UserId>,
         /// Whether they type now.
         active: bool,
+        /// Who; only from the gateway.
+        user: Option<UserId>,
     },
     /// Are you there? Answered by `pong` with the same stamp. The gateway's pings carry the heads of rooms
     /// that moved since its last, so that a lost last event is noticed without another one.
@@ -146,7 +136,6 @@ pub enum Frame<'a> {
         /// Anything.
         stamp: u64,
         /// Heads of rooms that moved lately.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
         heads: Vec<Head>,
     },
     /// Here I am.
@@ -189,14 +178,12 @@ pub enum Frame<'a> {
         /// What was wrong, and whether to come back.
         code: ErrorCode,
         /// The same for people, in English.
-        #[serde(borrow)]
         message: Cow<'a, str>,
         /// Come back no sooner than this.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
         retry_after_ms: Option<u64>,
     },
     /// Something happened in a room, just now.
-    Event(#[serde(borrow)] Event<'a>),
+    Event(Event<'a>),
     /// The answer to `sync`: events in order, starting right after the seq asked for.
     Events {
         /// The request's number.
@@ -206,7 +193,6 @@ pub enum Frame<'a> {
         /// The room's last seq: ask on while the last event is before it.
         head_seq: u64,
         /// The events.
-        #[serde(borrow)]
         events: Vec<Event<'a>>,
     },
     /// The answer to a `sync` from too far back: forget what you have of this room and start at `from_seq`.
@@ -222,7 +208,6 @@ pub enum Frame<'a> {
         /// `sync` with this as `after_seq` works.
         from_seq: u64,
         /// What the room is called.
-        #[serde(borrow)]
         name: Cow<'a, str>,
     },
     /// The answer to `rooms`.
@@ -232,10 +217,8 @@ pub enum Frame<'a> {
         /// For the next session's `changed_since`. Take it from the first page.
         cursor: u64,
         /// The rooms.
-        #[serde(borrow)]
         rooms: Vec<RoomEntry<'a>>,
         /// Where to go on, when there are more.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
         next: Option<RoomPage>,
     },
     /// The answer to `members`.
@@ -258,7 +241,6 @@ pub enum Frame<'a> {
         /// Everything up to here has been read.
         seq: u64,
         /// What is left unread; only in one's own.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
         unread: Option<u64>,
     },
     /// You were too slow and what waited for you was dropped: `sync` this room after `from_seq - 1`.
@@ -277,8 +259,120 @@ pub enum Frame<'a> {
     },
 }
 
+impl Frame<'_> {
+    /// Its name, as JSON and `docs/protocol.md` write it.
+    pub const fn name(&self) -> &'static str {
+        self.kind().name()
+    }
+
+    /// The number that ties question and answer; nothing for a frame that is neither.
+    pub const fn request(&self) -> Option<u64> {
+        match self {
+            Frame::Refresh { request, .. }
+            | Frame::CreateRoom { request, .. }
+            | Frame::AddMembers { request, .. }
+            | Frame::RemoveMember { request, .. }
+            | Frame::Leave { request, .. }
+            | Frame::Send { request, .. }
+            | Frame::Sync { request, .. }
+            | Frame::Rooms { request, .. }
+            | Frame::Members { request, .. }
+            | Frame::MarkRead { request, .. }
+            | Frame::Ack { request, .. }
+            | Frame::Error { request, .. }
+            | Frame::Events { request, .. }
+            | Frame::Snapshot { request, .. }
+            | Frame::RoomList { request, .. }
+            | Frame::MemberList { request, .. } => Some(*request),
+            Frame::Hello { .. }
+            | Frame::Typing { .. }
+            | Frame::Ping { .. }
+            | Frame::Pong { .. }
+            | Frame::Welcome { .. }
+            | Frame::Event(_)
+            | Frame::Read { .. }
+            | Frame::Lagged { .. }
+            | Frame::GoAway { .. } => None,
+        }
+    }
+
+    /// The same frame, owning its texts.
+    pub fn into_owned(self) -> Frame<'static> {
+        match self {
+            Frame::Hello { token, device, agent } => {
+                Frame::Hello { token: owned(token), device: owned(device), agent: agent.map(owned) }
+            }
+            Frame::Refresh { request, token } => Frame::Refresh { request, token: owned(token) },
+            Frame::CreateRoom { request, room, name, members } => {
+                Frame::CreateRoom { request, room, name: owned(name), members }
+            }
+            Frame::AddMembers { request, room, members } => Frame::AddMembers { request, room, members },
+            Frame::RemoveMember { request, room, user } => Frame::RemoveMember { request, room, user },
+            Frame::Leave { request, room } => Frame::Leave { request, room },
+            Frame::Send { request, room, client_id, text } => {
+                Frame::Send { request, room, client_id, text: owned(text) }
+            }
+            Frame::Sync { request, room, after_seq, limit } => {
+                Frame::Sync { request, room, after_seq, limit }
+            }
+            Frame::Rooms { request, changed_since, limit, page } => {
+                Frame::Rooms { request, changed_since, limit, page }
+            }
+            Frame::Members { request, room, after_user, limit } => {
+                Frame::Members { request, room, after_user, limit }
+            }
+            Frame::MarkRead { request, room, seq } => Frame::MarkRead { request, room, seq },
+            Frame::Typing { room, active, user } => Frame::Typing { room, active, user },
+            Frame::Ping { stamp, heads } => Frame::Ping { stamp, heads },
+            Frame::Pong { stamp } => Frame::Pong { stamp },
+            Frame::Welcome {
+                user,
+                now_ms,
+                ping_interval_ms,
+                frame_bytes_max,
+                text_bytes_max,
+                expires_ms,
+            } => {
+                Frame::Welcome { user, now_ms, ping_interval_ms, frame_bytes_max, text_bytes_max, expires_ms }
+            }
+            Frame::Ack { request, seq, ordinal, at_ms } => Frame::Ack { request, seq, ordinal, at_ms },
+            Frame::Error { request, code, message, retry_after_ms } => {
+                Frame::Error { request, code, message: owned(message), retry_after_ms }
+            }
+            Frame::Event(event) => Frame::Event(event.into_owned()),
+            Frame::Events { request, room, head_seq, events } => Frame::Events {
+                request,
+                room,
+                head_seq,
+                events: events.into_iter().map(Event::into_owned).collect(),
+            },
+            Frame::Snapshot { request, room, head_seq, head_ordinal, from_seq, name } => {
+                Frame::Snapshot { request, room, head_seq, head_ordinal, from_seq, name: owned(name) }
+            }
+            Frame::RoomList { request, cursor, rooms, next } => Frame::RoomList {
+                request,
+                cursor,
+                rooms: rooms.into_iter().map(RoomEntry::into_owned).collect(),
+                next,
+            },
+            Frame::MemberList { request, room, members, more } => {
+                Frame::MemberList { request, room, members, more }
+            }
+            Frame::Read { room, user, seq, unread } => Frame::Read { room, user, seq, unread },
+            Frame::Lagged { room, from_seq } => Frame::Lagged { room, from_seq },
+            Frame::GoAway { reconnect_after_ms, jitter_ms } => {
+                Frame::GoAway { reconnect_after_ms, jitter_ms }
+            }
+        }
+    }
+}
+
+fn owned(text: Cow<'_, str>) -> Cow<'static, str> {
+    Cow::Owned(text.into_owned())
+}
+
 /// Where a room stands.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Head {
     /// Which room.
     pub room: RoomId,
@@ -287,7 +381,7 @@ pub struct Head {
 }
 
 /// A place in the list of rooms: the last room of a page.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RoomPage {
     /// That room's `active_ms`.
     pub active_ms: u64,
@@ -296,12 +390,11 @@ pub struct RoomPage {
 }
 
 /// A room as its member sees it in the list.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RoomEntry<'a> {
     /// Which room.
     pub room: RoomId,
     /// What it is called.
-    #[serde(borrow)]
     pub name: Cow<'a, str>,
     /// When its last event happened.
     pub active_ms: u64,
@@ -315,16 +408,21 @@ pub struct RoomEntry<'a> {
     pub unread: u64,
     /// How many members it has.
     pub member_count: u64,
-    /// Who sent its last message; absent where there is none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub preview_sender: Option<UserId>,
     /// How its last message begins.
-    #[serde(borrow)]
     pub preview: Cow<'a, str>,
+    /// Who sent its last message; absent where there is none.
+    pub preview_sender: Option<UserId>,
+}
+
+impl RoomEntry<'_> {
+    /// The same entry, owning its texts.
+    pub fn into_owned(self) -> RoomEntry<'static> {
+        RoomEntry { name: owned(self.name), preview: owned(self.preview), ..self }
+    }
 }
 
 /// A member of a room.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Member {
     /// Who.
     pub user: UserId,
@@ -334,9 +432,8 @@ pub struct Member {
     pub read_seq: u64,
 }
 
-/// What a member may do. Numbers on the wire; one that a reader does not know is a [`Role::Member`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+/// What a member may do. One that a reader does not know is a [`Role::Member`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(u8)]
 pub enum Role {
     /// Reads and sends.
@@ -344,4 +441,32 @@ pub enum Role {
     Member = 0,
     /// Adds and removes members too.
     Owner = 1,
+}
+
+impl Role {
+    /// Every role of this version.
+    pub const ALL: [Role; 2] = [Role::Member, Role::Owner];
+
+    /// Its number in binary.
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// Its name in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Role::Member => "member",
+            Role::Owner => "owner",
+        }
+    }
+
+    /// The role with that number in binary.
+    pub fn from_number(number: u8) -> Self {
+        Self::ALL.into_iter().find(|role| role.number() == number).unwrap_or_default()
+    }
+
+    /// The role with that name in JSON.
+    pub fn from_name(name: &str) -> Self {
+        Self::ALL.into_iter().find(|role| role.name() == name).unwrap_or_default()
+    }
 }

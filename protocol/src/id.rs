@@ -6,6 +6,9 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+/// The largest number in a frame: 2^53 − 1, which JSON and JavaScript hold exactly.
+pub const INT_MAX: u64 = (1 << 53) - 1;
+
 /// A user, as the app names them in the `sub` of a token: 1 to 2^53 − 1, so that JSON numbers hold it exactly.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(try_from = "u64", into = "u64")]
@@ -13,7 +16,7 @@ pub struct UserId(u64);
 
 impl UserId {
     /// The largest user id.
-    pub const MAX: UserId = UserId((1 << 53) - 1);
+    pub const MAX: UserId = UserId(INT_MAX);
 
     /// The user of that number, or nothing where it is 0 or above [`UserId::MAX`].
     pub const fn new(id: u64) -> Option<Self> {

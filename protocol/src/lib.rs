@@ -7,17 +7,28 @@
 //!
 //! This crate does no I/O, reads no clock and never allocates by a length that a peer merely claimed.
 
+#[macro_use]
+mod table;
+
+pub mod binary;
 pub mod code;
 pub mod event;
+mod fields;
 pub mod frame;
 pub mod id;
 pub mod json;
+pub mod layout;
 pub mod varint;
 
+pub use binary::{
+    Decoded, EventHeader, Malformed, decode, decode_event, encode, encode_event, encode_event_frame,
+    encode_events_frame, event_header,
+};
 pub use code::{CloseCode, ErrorCode};
 pub use event::{Event, EventBody};
 pub use frame::Frame;
 pub use id::{ClientId, RoomId, UserId};
+pub use layout::{EventKind, Kind};
 
 /// The WebSocket subprotocol whose binary messages hold one or more frames in [`binary`] form.
 pub const SUBPROTOCOL_BINARY: &str = "carillon.v1";

@@ -14,7 +14,8 @@ pub const fn len(value: u64) -> usize {
     }
 }
 
-/// Appends `value` in its shortest form. Values above [`MAX`] are cut to [`MAX`]; nothing that Carillon counts gets there.
+/// Appends `value` in its shortest form. Values above [`MAX`] are cut to [`MAX`]; nothing that Carillon counts
+/// gets there.
 #[inline]
 pub fn write(out: &mut Vec<u8>, value: u64) {
     let value = value.min(MAX);
@@ -26,16 +27,38 @@ pub fn write(out: &mut Vec<u8>, value: u64) {
     }
 }
 
+/// Writes `value` into `slot`, which has exactly [`len`] bytes.
+#[inline]
+pub(crate) fn put(slot: &mut [u8], value: u64) {
+    let prefix = match slot.len() {
+        1 => 0,
+        2 => 1,
+        4 => 2,
+        _ => 3,
+    };
+    let bytes = value.to_be_bytes();
+    slot.copy_from_slice(&bytes[8 - slot.len()..]);
+    slot[0] |= prefix << 6;
+}
+
 /// The number at the start of `bytes` and how many bytes it took; nothing where it is cut short.
 /// A longer form than needed is accepted, as RFC 9000 does.
 #[inline]
 pub fn read(bytes: &[u8]) -> Option<(u64, usize)> {
-    let first = *bytes.first()?;
-    let len = 1usize << (first >> 6);
-    let bytes = bytes.get(..len)?;
-    let mut value = u64::from(first & 0x3f);
-    for &byte in &bytes[1..] {
-        value = value << 8 | u64::from(byte);
+    const LENGTH_BITS: u32 = 2;
+    match bytes.first()? >> 6 {
+        0 => Some((u64::from(bytes[0]), 1)),
+        1 => {
+            let bits = u16::from_be_bytes(*bytes.first_chunk()?);
+            Some((u64::from(bits << LENGTH_BITS >> LENGTH_BITS), 2))
+        }
+        2 => {
+            let bits = u32::from_be_bytes(*bytes.first_chunk()?);
+            Some((u64::from(bits << LENGTH_BITS >> LENGTH_BITS), 4))
+        }
+        _ => {
+            let bits = u64::from_be_bytes(*bytes.first_chunk()?);
+            Some((bits << LENGTH_BITS >> LENGTH_BITS, 8))
+        }
     }
-    Some((value, len))
 }

@@ -7,9 +7,15 @@
 //! [`Store::persist`] returned.
 
 mod change;
+mod embedded;
+mod memory;
+mod merge;
+mod page;
 mod row;
 
 pub use change::Change;
+pub use embedded::EmbeddedStore;
+pub use memory::MemoryStore;
 pub use row::{MemberRow, RoomRow, SentRow, StoredEvent};
 
 use carillon_protocol::{ClientId, RoomId, UserId};
@@ -27,6 +33,9 @@ pub type Partition = u16;
 /// How far each partition's log has been archived: the position of its last archived batch, 0 for none.
 pub type Positions = Vec<u64>;
 
+/// Rooms as one user sees them, in the order asked for: nothing where there is no such room or they are not a member.
+pub type RoomHeads = Vec<Option<(RoomRow, MemberRow)>>;
+
 /// Why a store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -43,11 +52,14 @@ pub type StoreResult<T> = Result<T, StoreError>;
 
 /// Long-term tables of rooms, members, markers and events.
 ///
-/// Calls may run at the same time. They take effect in the order in which they were *started* as far as
-/// [`Store::apply`] is concerned, which only one archiver calls.
+/// Calls may run at the same time. Those that write take effect in the order in which they were first polled;
+/// only one archiver makes them. A read sees an [`Store::apply`] wholly or not at all.
 pub trait Store: Send + Sync + 'static {
     /// Writes rows and, with or after them (never before), how far each partition is now archived.
-    /// Repeating it changes nothing.
+    ///
+    /// Repeating it changes nothing, and neither does applying any suffix of what was applied again. Heads,
+    /// markers and archived positions never move back while that happens; names, previews and memberships may
+    /// be seen as they were for a moment, for their changes do not say when they were made.
     fn apply(&self, changes: Vec<Change>, archived: Vec<(Partition, u64)>) -> BoxFuture<'_, StoreResult<()>>;
 
     /// Makes everything applied so far survive a crash. Only then may the log be trimmed.
@@ -56,16 +68,12 @@ pub trait Store: Send + Sync + 'static {
     /// How far each partition is archived, after a crash too: at most what was applied, at least what was persisted.
     fn archived(&self, partitions: Partition) -> BoxFuture<'_, StoreResult<Positions>>;
 
-    /// The room's own row.
+    /// The room's own row; a room is known from the first change that names it.
     fn room(&self, room: RoomId) -> BoxFuture<'_, StoreResult<Option<RoomRow>>>;
 
     /// The rows of several rooms and of one user's membership in each, in the order asked for:
     /// nothing where there is no such room or the user is not a member.
-    fn room_heads(
-        &self,
-        user: UserId,
-        rooms: Vec<RoomId>,
-    ) -> BoxFuture<'_, StoreResult<Vec<Option<(RoomRow, MemberRow)>>>>;
+    fn room_heads(&self, user: UserId, rooms: Vec<RoomId>) -> BoxFuture<'_, StoreResult<RoomHeads>>;
 
     /// Members with ids above `after` (all from 0), in order of id, at most `limit`.
     fn members(&self, room: RoomId, after: u64, limit: usize) -> BoxFuture<'_, StoreResult<Vec<MemberRow>>>;
@@ -92,6 +100,7 @@ pub trait Store: Send + Sync + 'static {
     /// [`SENT_ID_TTL_MS`].
     fn sent(&self, ids: Vec<(RoomId, UserId, ClientId)>) -> BoxFuture<'_, StoreResult<Vec<Option<SentRow>>>>;
 
-    /// Forgets client ids sent before `before_ms`. Cheap enough to be called every hour.
+    /// Forgets client ids sent before `before_ms`, for good: such an id is not remembered when it is applied
+    /// again either. Cheap enough to be called every hour.
     fn expire_sent(&self, before_ms: u64) -> BoxFuture<'_, StoreResult<()>>;
 }

@@ -1,7 +1,7 @@
 //! What the tables give back.
 
-use carillon_protocol::frame::Role;
 use carillon_protocol::UserId;
+use carillon_protocol::frame::Role;
 
 /// A room's own row.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
