@@ -1,1 +1,36 @@
 //! The gateway: shards, transports, sessions, commands, homes, log.
+//!
+//! In reading order. `docs/life-of-a-message.md` walks one send through them.
+
+pub mod config;
+pub mod logging;
+pub mod serve;
+pub mod startup;
+
+pub mod listen;
+pub mod mailbox;
+pub mod shard;
+
+pub mod connections;
+pub mod encoded;
+pub mod outbox;
+pub mod transport;
+pub mod wire;
+
+pub mod auth;
+pub mod limits;
+pub mod session;
+
+pub mod command;
+pub mod route;
+
+pub mod follow;
+pub mod home;
+pub mod log;
+
+pub mod deliver;
+pub mod delivery;
+pub mod directory;
+
+pub mod page;
+pub mod stats;

@@ -1,0 +1,196 @@
+//! `rooms`: a user's rooms, most recently active first, with what is unread in each.
+//!
+//! Their home says which they are, the rooms' homes say how they stand; nothing is kept per user for it.
+
+use carillon_protocol::frame::{RoomEntry, RoomPage};
+use carillon_protocol::{ErrorCode, Frame, RoomId, UserId};
+use futures_util::future::join_all;
+use hashbrown::HashMap;
+
+use super::Refusal;
+use crate::route::Route;
+use crate::shard::ask::Asker;
+use crate::shard::message::{Answer, Question};
+
+/// How many rooms an answer holds, unless fewer are asked for.
+const PAGE_MAX: usize = 100;
+/// How many bytes an answer has, about.
+pub const ANSWER_BYTES: usize = 32 * 1024;
+/// How many of a user's rooms are asked for at a time.
+const IDS_PAGE: usize = 1_000;
+/// A cursor reaches back this much further than the time it was given at, so that what was decided then but not
+/// durable, or decided by a slower clock, is not missed. A client that sees a room again loses nothing.
+const CURSOR_OVERLAP_MS: u64 = 60_000;
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Rooms {
+    /// The request's number.
+    pub request: u64,
+    /// Whose rooms.
+    pub user: UserId,
+    /// Only rooms that were active since.
+    pub changed_since: u64,
+    /// At most so many.
+    pub limit: u64,
+    /// Where the page before ended.
+    pub page: Option<RoomPage>,
+}
+
+/// The answer: a `room_list`, or an error to come back after.
+pub async fn list(asker: Asker, route: Route, asked: Rooms, now_ms: u64) -> Frame<'static> {
+    match entries(&asker, route, asked.user).await {
+        Ok(entries) => page(entries, asked, now_ms),
+        Err(error) => {
+            tracing::warn!(user = %asked.user, %error, "a room list could not be made");
+            Refusal::later(ErrorCode::UNAVAILABLE, 1_000).frame(asked.request)
+        }
+    }
+}
+
+/// All rooms of a user, in order of id.
+pub async fn all_of(asker: &Asker, route: Route, user: UserId) -> Result<Vec<RoomId>, String> {
+    let mut all: Vec<RoomId> = Vec::new();
+    loop {
+        let question = Question::UserRooms { user, after: all.last().copied(), limit: IDS_PAGE };
+        match asker.ask(route.home_of_user(user), question).await {
+            Answer::Rooms(page) if page.is_empty() => return Ok(all),
+            Answer::Rooms(page) => all.extend(page),
+            Answer::Failed(error) => return Err(error),
+            _ => return Err("an answer to another question".into()),
+        }
+    }
+}
+
+/// One of these users who has as many rooms as a user may have, and is not in this one. Rooms joined at the same moment
+/// may go one over.
+pub async fn one_without_space(
+    asker: &Asker,
+    route: Route,
+    room: RoomId,
+    users: &[UserId],
+    max: usize,
+) -> Result<Option<UserId>, String> {
+    for user in full(asker, route, users, max).await? {
+        // Who is in it already needs no space: the request is a retry, or passes over them.
+        match asker.ask(route.home_of_room(room), Question::Heads { user, rooms: vec![room] }).await {
+            Answer::Heads(heads) if heads.iter().any(Option::is_some) => {}
+            Answer::Heads(_) => return Ok(Some(user)),
+            Answer::Failed(error) => return Err(error),
+            _ => return Err("an answer to another question".into()),
+        }
+    }
+    Ok(None)
+}
+
+/// Those of these users who have as many rooms as a user may have.
+async fn full(asker: &Asker, route: Route, users: &[UserId], max: usize) -> Result<Vec<UserId>, String> {
+    let mut by_home: HashMap<u16, Vec<UserId>> = HashMap::new();
+    for &user in users {
+        by_home.entry(route.home_of_user(user)).or_default().push(user);
+    }
+    let asked = by_home.into_iter().map(|(home, users)| asker.ask(home, Question::Full { users, max }));
+    let mut full = Vec::new();
+    for answer in join_all(asked).await {
+        match answer {
+            Answer::Full(users) => full.extend(users),
+            Answer::Failed(error) => return Err(error),
+            _ => return Err("an answer to another question".into()),
+        }
+    }
+    Ok(full)
+}
+
+/// How all rooms of a user stand.
+async fn entries(asker: &Asker, route: Route, user: UserId) -> Result<Vec<RoomEntry<'static>>, String> {
+    let mut by_home: HashMap<u16, Vec<RoomId>> = HashMap::new();
+    for room in all_of(asker, route, user).await? {
+        by_home.entry(route.home_of_room(room)).or_default().push(room);
+    }
+    let asked = by_home.into_iter().map(|(home, rooms)| asker.ask(home, Question::Heads { user, rooms }));
+    let mut entries = Vec::new();
+    for answer in join_all(asked).await {
+        match answer {
+            Answer::Heads(heads) => entries.extend(heads.into_iter().flatten()),
+            Answer::Failed(error) => return Err(error),
+            _ => return Err("an answer to another question".into()),
+        }
+    }
+    Ok(entries)
+}
+
+/// The page asked for, of all entries.
+fn page(mut entries: Vec<RoomEntry<'static>>, asked: Rooms, now_ms: u64) -> Frame<'static> {
+    let limit = match asked.limit as usize {
+        0 => PAGE_MAX,
+        limit => limit.min(PAGE_MAX),
+    };
+    let place = |entry: &RoomEntry<'_>| (std::cmp::Reverse(entry.active_ms), entry.room);
+    entries.retain(|entry| entry.active_ms >= asked.changed_since);
+    entries.sort_unstable_by_key(place);
+    if let Some(after) = asked.page {
+        let after = (std::cmp::Reverse(after.active_ms), after.room);
+        entries.retain(|entry| place(entry) > after);
+    }
+    let next = (entries.len() > limit)
+        .then(|| RoomPage { active_ms: entries[limit - 1].active_ms, room: entries[limit - 1].room });
+    entries.truncate(limit);
+    let cursor = now_ms.saturating_sub(CURSOR_OVERLAP_MS);
+    Frame::RoomList { request: asked.request, cursor, rooms: entries, next }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(number: u8, active_ms: u64) -> RoomEntry<'static> {
+        RoomEntry {
+            room: RoomId::from_bytes([number; 16]),
+            name: "".into(),
+            active_ms,
+            head_seq: 1,
+            head_ordinal: 0,
+            read_seq: 0,
+            unread: 0,
+            member_count: 1,
+            preview_sender: None,
+            preview: "".into(),
+        }
+    }
+
+    fn ask(changed_since: u64, limit: u64, page: Option<RoomPage>) -> Rooms {
+        Rooms { request: 1, user: UserId::new(1).unwrap(), changed_since, limit, page }
+    }
+
+    #[test]
+    fn pages_follow_each_other_without_a_gap_or_a_repeat_even_among_equals() {
+        let all = || (1..=9).map(|number| entry(number, u64::from(number) / 3)).collect::<Vec<_>>();
+        let mut seen = Vec::new();
+        let mut at = None;
+        loop {
+            let Frame::RoomList { rooms, next, .. } = page(all(), ask(0, 2, at), 0) else { panic!() };
+            assert!(rooms.len() <= 2);
+            seen.extend(rooms.iter().map(|entry| (entry.active_ms, entry.room)));
+            at = next;
+            if at.is_none() {
+                break;
+            }
+        }
+        let mut expected: Vec<_> = all().iter().map(|entry| (entry.active_ms, entry.room)).collect();
+        expected.sort_by_key(|&(active_ms, room)| (std::cmp::Reverse(active_ms), room));
+        assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn a_cursor_leaves_out_what_did_not_change_since_and_never_what_did() {
+        let now_ms = 1_000_000;
+        let Frame::RoomList { cursor, .. } = page(vec![], ask(0, 0, None), now_ms) else { panic!() };
+        assert!(cursor < now_ms);
+        let entries = vec![entry(1, cursor - 1), entry(2, cursor), entry(3, now_ms + 5)];
+        let Frame::RoomList { rooms, .. } = page(entries, ask(cursor, 0, None), now_ms + 10) else {
+            panic!()
+        };
+        let rooms: Vec<_> = rooms.iter().map(|entry| entry.room.as_bytes()[0]).collect();
+        assert_eq!(rooms, [3, 2]);
+    }
+}

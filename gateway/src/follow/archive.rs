@@ -1,0 +1,287 @@
+//! The archiver: brings what the log holds into the store, and lets the log forget it.
+//!
+//! - It reads on from what the store says is archived, so a crash repeats work and skips none; the store takes
+//!   repetitions without harm.
+//! - The log is trimmed only up to what the store has made durable.
+//! - A store that fails is tried again, later and later, until it takes the same batches; meanwhile the log grows, up to its
+//!   limit. A record that nobody can read is set aside with its reason, and the rest goes on.
+//!
+//! There is one archiver for a log and a store. It reads files and waits for the store: give it a thread of its own.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use carillon_storage::{Change, Store, StoreError};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::changes::{add_changes, last_only};
+use super::dead_letters::{DeadLetter, DeadLetters};
+use crate::log::{Batch, Log, LogError, Partition, Positions, Tail, record};
+
+/// How much is read from the log, and given to the store, at a time.
+const CHUNK_BYTES: usize = 1 << 20;
+/// The store is made durable at the latest after so much.
+const PERSIST_BYTES: usize = 32 << 20;
+/// After a failure it waits so long, and twice as long after each further one,
+const RETRY_FIRST: Duration = Duration::from_millis(50);
+/// but never longer than this.
+const RETRY_LONGEST: Duration = Duration::from_secs(10);
+
+/// Why archiving does not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// The log cannot be read.
+    #[error("{0}")]
+    Log(#[from] LogError),
+    /// The store does not take it.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// A record that cannot be archived cannot be set aside either.
+    #[error("cannot set an unreadable record aside: {0}")]
+    DeadLetter(#[from] io::Error),
+}
+
+/// How archiving is going.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ArchiveStatus {
+    /// Batches that are in the log and not yet in the store.
+    pub lag_batches: u64,
+    /// Batches brought to the store since the start.
+    pub batches: u64,
+    /// Bytes of records in them.
+    pub bytes: u64,
+    /// Bytes of records that the store has and has not made durable.
+    pub unpersisted_bytes: u64,
+    /// Records set aside since the start.
+    pub dead_letters: u64,
+    /// Failures since it last went well; 0 while it does.
+    pub failures_in_a_row: u32,
+    /// What went wrong last; stays until something else does.
+    pub last_error: Option<String>,
+}
+
+/// Follows one log into one store.
+pub struct Archiver {
+    log: Arc<dyn Log>,
+    store: Arc<dyn Store>,
+    dead_letters: DeadLetters,
+    persist_interval: Duration,
+    /// Nothing after it failed: it is opened again from what is applied.
+    tail: Option<Box<dyn Tail>>,
+    /// Read from the log, not yet taken by the store.
+    chunk: Vec<Batch>,
+    /// How far the store has everything.
+    applied: watch::Sender<Positions>,
+    status: watch::Sender<ArchiveStatus>,
+    persisted_at: Instant,
+}
+
+/// What a step came to.
+enum Step {
+    Archived,
+    CaughtUp,
+}
+
+impl Archiver {
+    /// Goes on from where the store is, and brings it up to date: when this returns, everything that is in the log is in the
+    /// store, durably. Fails where log and store do not belong together, or one of them does not work.
+    pub async fn open(
+        log: Arc<dyn Log>,
+        store: Arc<dyn Store>,
+        dead_letters: DeadLetters,
+        persist_interval: Duration,
+    ) -> Result<Self, ArchiveError> {
+        let applied = store.archived(log.last().len() as Partition).await?;
+        let tail = Some(log.tail(applied.clone())?);
+        let mut archiver = Self {
+            log,
+            store,
+            dead_letters,
+            persist_interval,
+            tail,
+            chunk: Vec::new(),
+            applied: watch::Sender::new(applied),
+            status: watch::Sender::default(),
+            persisted_at: Instant::now(),
+        };
+        archiver.catch_up().await?;
+        Ok(archiver)
+    }
+
+    /// How far the store has everything, as it changes.
+    pub fn applied(&self) -> watch::Receiver<Positions> {
+        self.applied.subscribe()
+    }
+
+    /// How it is going, as it changes.
+    pub fn status(&self) -> watch::Receiver<ArchiveStatus> {
+        self.status.subscribe()
+    }
+
+    /// Follows the log until `stop` resolves, then brings the store up to date once more. Where that fails, nothing is lost: the
+    /// log has it, and the next start goes on from there.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), ArchiveError> {
+        let mut stop = pin!(stop);
+        loop {
+            let step = self.step().await;
+            self.note(&step);
+            tokio::select! {
+                biased;
+                () = &mut stop => return self.catch_up().await,
+                () = self.rest(&step) => {}
+            }
+        }
+    }
+
+    /// Archives all that is durable in the log, makes the store durable and trims the log. Tries nothing twice.
+    pub async fn catch_up(&mut self) -> Result<(), ArchiveError> {
+        while let Step::Archived = self.archive_chunk().await? {}
+        self.persist().await
+    }
+
+    async fn step(&mut self) -> Result<Step, ArchiveError> {
+        let step = self.archive_chunk().await?;
+        if self.status.borrow().unpersisted_bytes > 0 && self.persist_at() <= Instant::now() {
+            self.persist().await?;
+        }
+        Ok(step)
+    }
+
+    /// Waits until there is something to do after a step.
+    async fn rest(&mut self, step: &Result<Step, ArchiveError>) {
+        match step {
+            Ok(Step::Archived) => {}
+            Ok(Step::CaughtUp) => self.more().await,
+            Err(_) => {
+                let doublings = self.status.borrow().failures_in_a_row.saturating_sub(1).min(16);
+                sleep(RETRY_LONGEST.min(RETRY_FIRST * (1 << doublings))).await;
+            }
+        }
+    }
+
+    async fn more(&mut self) {
+        let is_persisted = self.status.borrow().unpersisted_bytes == 0;
+        let persist_at = self.persist_at();
+        let Some(tail) = &mut self.tail else { return };
+        tokio::select! {
+            () = tail.more() => {}
+            () = sleep_until(persist_at), if !is_persisted => {}
+        }
+    }
+
+    /// When the store is to be made durable: at once, where much is not.
+    fn persist_at(&self) -> Instant {
+        match self.status.borrow().unpersisted_bytes as usize {
+            PERSIST_BYTES.. => self.persisted_at,
+            _ => self.persisted_at + self.persist_interval,
+        }
+    }
+
+    /// Brings the next batches to the store. Where that fails they are kept, and the next call brings the same.
+    async fn archive_chunk(&mut self) -> Result<Step, ArchiveError> {
+        if self.chunk.is_empty() {
+            self.chunk = self.read()?;
+        }
+        if self.chunk.is_empty() {
+            return Ok(Step::CaughtUp);
+        }
+        let Translated { changes, unreadable } = translate(&self.chunk);
+        for letter in &unreadable {
+            self.dead_letters.set_aside(letter)?;
+        }
+        let archived = last_positions(&self.chunk);
+        self.store.apply(changes, archived.clone()).await?;
+        self.publish(&archived, unreadable.len() as u64);
+        Ok(Step::Archived)
+    }
+
+    fn read(&mut self) -> Result<Vec<Batch>, LogError> {
+        let mut tail = match self.tail.take() {
+            Some(tail) => tail,
+            None => self.log.tail(self.applied.borrow().clone())?,
+        };
+        let batches = tail.read(CHUNK_BYTES)?;
+        self.tail = Some(tail);
+        Ok(batches)
+    }
+
+    /// The store has the chunk.
+    fn publish(&mut self, archived: &[(Partition, u64)], dead_letters: u64) {
+        self.applied.send_modify(|applied| {
+            archived.iter().for_each(|&(partition, position)| applied[usize::from(partition)] = position);
+        });
+        let bytes = self.chunk.iter().map(|batch| batch.records.len() as u64).sum::<u64>();
+        self.status.send_modify(|status| {
+            status.batches += self.chunk.len() as u64;
+            status.bytes += bytes;
+            // An empty batch has to be made durable as well.
+            status.unpersisted_bytes += bytes.max(1);
+            status.dead_letters += dead_letters;
+        });
+        self.chunk.clear();
+    }
+
+    async fn persist(&mut self) -> Result<(), ArchiveError> {
+        self.store.persist().await?;
+        self.log.trim(&self.applied.borrow());
+        self.status.send_modify(|status| status.unpersisted_bytes = 0);
+        self.persisted_at = Instant::now();
+        Ok(())
+    }
+
+    /// Keeps the status, and says once when it begins to fail and once when it goes on.
+    fn note(&mut self, step: &Result<Step, ArchiveError>) {
+        let archived: u64 = self.applied.borrow().iter().sum();
+        let lag_batches = self.log.last().iter().sum::<u64>().saturating_sub(archived);
+        let failed_before = self.status.borrow().failures_in_a_row > 0;
+        self.status.send_modify(|status| {
+            status.lag_batches = lag_batches;
+            match step {
+                Ok(_) => status.failures_in_a_row = 0,
+                Err(error) => {
+                    status.failures_in_a_row += 1;
+                    status.last_error = Some(error.to_string());
+                }
+            }
+        });
+        match step {
+            Err(error) if !failed_before => {
+                tracing::error!(%error, lag_batches, "archiving fails; it is tried again")
+            }
+            Ok(_) if failed_before => tracing::info!(lag_batches, "archiving goes on"),
+            _ => {}
+        }
+    }
+}
+
+/// What batches come to.
+struct Translated {
+    changes: Vec<Change>,
+    unreadable: Vec<DeadLetter>,
+}
+
+fn translate(batches: &[Batch]) -> Translated {
+    let mut translated = Translated { changes: Vec::new(), unreadable: Vec::new() };
+    for batch in batches {
+        for (index, bytes) in record::split(&batch.records).enumerate() {
+            // Of a record that is cut short nobody knows the end.
+            let record = bytes.unwrap_or(&batch.records);
+            let added =
+                bytes.map_err(Into::into).and_then(|bytes| add_changes(bytes, &mut translated.changes));
+            if let Err(reason) = added {
+                translated.unreadable.push(DeadLetter::new(batch, index, record, reason.to_string()));
+            }
+        }
+    }
+    translated.changes = last_only(translated.changes);
+    translated
+}
+
+fn last_positions(batches: &[Batch]) -> Vec<(Partition, u64)> {
+    let last: BTreeMap<_, _> = batches.iter().map(|batch| (batch.partition, batch.position)).collect();
+    last.into_iter().collect()
+}

@@ -1,0 +1,105 @@
+//! What a record of the log changes in the store. Pure: the same record always gives the same changes.
+
+use std::collections::HashMap;
+
+use carillon_protocol::binary::{self, decode_event};
+use carillon_protocol::frame::Role;
+use carillon_protocol::{ClientId, Event, EventBody, RoomId, UserId};
+use carillon_storage::{Change, SentRow};
+
+use crate::log::record::{Malformed, Record, text_hash};
+
+/// A room's list entry shows so much of its last message.
+pub const PREVIEW_BYTES: usize = 120;
+
+/// Why a record cannot be archived.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreadable {
+    /// It is not a record.
+    #[error("{0}")]
+    Record(#[from] Malformed),
+    /// The event in it is not an event.
+    #[error("the event in the record cannot be read: {0}")]
+    Event(#[from] binary::Malformed),
+}
+
+/// Adds what the record with these bytes changes; nothing where it is unreadable.
+pub fn add_changes(record: &[u8], changes: &mut Vec<Change>) -> Result<(), Unreadable> {
+    match Record::decode(record)? {
+        Record::Event { member_count, event: bytes } => {
+            let event = decode_event(bytes)?;
+            add_event(&event, bytes, member_count, changes);
+        }
+        Record::Read { room, user, seq, ordinal } => {
+            changes.push(Change::ReadMarker { room, user, seq, ordinal })
+        }
+    }
+    Ok(())
+}
+
+/// Drops what a later change of the same columns makes needless: of a room's heads and previews, and of a member's markers,
+/// only the last of a chunk is ever seen. A read marker that stands further than a later one says is not needless.
+pub fn last_only(changes: Vec<Change>) -> Vec<Change> {
+    let mut seen: HashMap<Columns, u64> = HashMap::new();
+    let mut is_needed = |change: &Change| {
+        let Some((columns, rank)) = columns(change) else { return true };
+        let is_needed = seen.get(&columns).is_none_or(|&later| rank > later);
+        if is_needed {
+            seen.insert(columns, rank);
+        }
+        is_needed
+    };
+    let mut last: Vec<Change> = changes.into_iter().rev().filter(|change| is_needed(change)).collect();
+    last.reverse();
+    last
+}
+
+/// Columns that a change sets as a whole: which ones, of which room, of which member.
+type Columns = (u8, RoomId, Option<UserId>);
+
+/// The columns that a change sets as a whole, if it is one of those, and its rank: a change is needed after all when it ranks
+/// above the later ones.
+fn columns(change: &Change) -> Option<(Columns, u64)> {
+    match *change {
+        Change::Head { room, .. } => Some(((0, room, None), 0)),
+        Change::Preview { room, .. } => Some(((1, room, None), 0)),
+        Change::OwnSend { room, user, .. } => Some(((2, room, Some(user)), 0)),
+        Change::ReadMarker { room, user, seq, .. } => Some(((3, room, Some(user)), seq)),
+        _ => None,
+    }
+}
+
+fn add_event(event: &Event<'_>, bytes: &[u8], member_count: u64, changes: &mut Vec<Change>) {
+    let Event { room, seq, ordinal, at_ms, sender, ref body } = *event;
+    match body {
+        EventBody::RoomCreated { name, members } => {
+            changes.push(Change::Room { room, name: name.to_string() });
+            changes.push(joined(event, sender, Role::Owner));
+            changes.extend(
+                members.iter().filter(|&&user| user != sender).map(|&user| joined(event, user, Role::Member)),
+            );
+        }
+        EventBody::Message { client_id, text } => add_message(event, *client_id, text, changes),
+        EventBody::MembersAdded { members } => {
+            changes.extend(members.iter().map(|&user| joined(event, user, Role::Member)));
+        }
+        EventBody::MemberRemoved { user } => changes.push(Change::MemberGone { room, user: *user }),
+        EventBody::MemberLeft => changes.push(Change::MemberGone { room, user: sender }),
+        EventBody::Unknown { .. } => {}
+    }
+    changes.push(Change::Event { room, seq, bytes: bytes.to_vec() });
+    changes.push(Change::Head { room, seq, ordinal, active_ms: at_ms, member_count });
+}
+
+fn add_message(event: &Event<'_>, client_id: ClientId, text: &str, changes: &mut Vec<Change>) {
+    let Event { room, seq, ordinal, at_ms, sender, .. } = *event;
+    let row = SentRow { seq, ordinal, at_ms, text_hash: text_hash(text) };
+    let text = text[..text.floor_char_boundary(PREVIEW_BYTES)].to_owned();
+    changes.push(Change::Sent { room, sender, client_id, row });
+    changes.push(Change::OwnSend { room, user: sender, ordinal });
+    changes.push(Change::Preview { room, sender, text });
+}
+
+fn joined(event: &Event<'_>, user: UserId, role: Role) -> Change {
+    Change::MemberJoined { room: event.room, user, role, seq: event.seq, ordinal: event.ordinal }
+}

@@ -1,0 +1,5 @@
+//! Everything that follows the log with a position of its own, so that a crash repeats work and never skips it.
+
+pub mod archive;
+pub mod changes;
+pub mod dead_letters;

@@ -1,0 +1,624 @@
+//! Homes: the rooms of one shard's partitions, and the order of what happens in them.
+//!
+//! A home decides in memory, at once and alone; what it decided becomes durable in the turn's append, and only
+//! then does anyone hear of it. It waits for nobody: what it needs from the store it says in [`Wants`], and goes on
+//! with other rooms until the answer is there. It does no I/O and reads no clock.
+
+pub mod ledger;
+pub mod members;
+pub mod reading;
+pub mod recent;
+pub mod room;
+pub mod sent_ids;
+pub mod users;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use carillon_protocol::frame::RoomEntry;
+use carillon_protocol::{ClientId, ErrorCode, Frame, RoomId, UserId};
+use carillon_storage::{MemberRow, Partition, Positions, RoomRow, SentRow};
+use hashbrown::HashMap;
+
+use crate::command::sync::FromStore;
+use crate::command::{self, Decided, Refusal, Turn};
+use crate::config::Config;
+use crate::delivery::Delivery;
+use crate::log::{AppendError, Batch};
+use crate::route::Route;
+use crate::shard::message::{Origin, Reply, Request};
+use ledger::{Ack, After, Ledger, Page, Read, Undo};
+use room::{Head, Room};
+use sent_ids::Known;
+
+/// A busy room gives back what it need not keep when it has so many times more.
+const TRIM_AT: usize = 4;
+/// Rooms looked at in one tick, so that a million of them do not stop a shard.
+const VISITS_MAX: usize = 16_384;
+/// What is told to come back when the log or the store cannot be reached.
+const RETRY_UNAVAILABLE_MS: u64 = 1_000;
+/// What is told to come back when too much waits.
+const RETRY_BUSY_MS: u64 = 200;
+
+/// The rooms of one shard's partitions.
+pub struct Home {
+    settings: Arc<Config>,
+    route: Route,
+    ledgers: HashMap<Partition, Ledger, foldhash::fast::RandomState>,
+    rooms: HashMap<RoomId, Slot, foldhash::fast::RandomState>,
+    /// Rooms in memory, in the order in which they are to be looked at, and when.
+    visits: VecDeque<(u64, RoomId)>,
+    in_flight: VecDeque<Appending>,
+    /// After a failed append: what is under way settles before anything new is taken.
+    settling: Option<Settling>,
+    /// Requests that wait for the store.
+    waiting: usize,
+    /// Rooms that requests are looked up for, and how many: these forget nothing meanwhile, so that what was not in the
+    /// store then and is not in memory now was never sent.
+    looking_up: HashMap<RoomId, usize, foldhash::fast::RandomState>,
+    /// What was decided since the last append began.
+    deciding: Load,
+    /// What it needs from the store; the shard takes it.
+    pub wants: Wants,
+    /// What goes out at once.
+    pub out: Out,
+    /// Memberships that the store does not know yet.
+    pub users: users::Users,
+}
+
+/// A room, or those who wait for it to be read from the store.
+enum Slot {
+    Loading(Vec<Request<'static>>),
+    Active(Box<Room>),
+}
+
+/// One append that is under way.
+struct Appending {
+    after: Vec<After>,
+    undo: Vec<Undo>,
+    requests: usize,
+}
+
+/// How much waits for the log.
+#[derive(Default)]
+struct Load {
+    requests: usize,
+    bytes: usize,
+}
+
+/// What failed appends leave to be taken back.
+#[derive(Default)]
+struct Settling {
+    undo: Vec<Undo>,
+    rooms: Vec<RoomId>,
+}
+
+/// What a home needs from the store.
+#[derive(Default)]
+pub struct Wants {
+    /// Rooms to read.
+    pub rooms: Vec<RoomId>,
+    /// Requests that need one older thing each.
+    pub lookups: Vec<(Request<'static>, Lookup)>,
+    /// Pages of events.
+    pub pages: Vec<(Origin, FromStore)>,
+}
+
+/// One thing of a room that memory has no more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lookup {
+    /// What became of a client id.
+    Sent(RoomId, UserId, ClientId),
+    /// The ordinal at an event.
+    Ordinal(RoomId, u64),
+}
+
+/// What the store answered to a [`Lookup`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Found {
+    /// The id was used, and this became of it; or it was not.
+    Sent(Option<SentRow>),
+    /// The event's ordinal; nothing where there is no such event.
+    Ordinal(Option<u64>),
+}
+
+/// What goes out of a home at once.
+#[derive(Default)]
+pub struct Out {
+    /// Answers.
+    pub replies: Vec<(Origin, Reply)>,
+    /// Frames that need not be durable.
+    pub told: Vec<Delivery>,
+}
+
+/// Whether a room is large, and where it stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Size {
+    /// Whether its events go to subscribers.
+    pub is_large: bool,
+    /// Its last durable seq.
+    pub head_seq: u64,
+}
+
+/// A room as the store has it.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Its row.
+    pub row: RoomRow,
+    /// All its members.
+    pub members: Vec<MemberRow>,
+    /// Its last events, in order.
+    pub events: Vec<carillon_storage::StoredEvent>,
+}
+
+impl Home {
+    /// The home of one shard's partitions; their logs end at `last`, all of it archived.
+    pub fn new(settings: Arc<Config>, route: Route, shard: u16, last: &Positions) -> Self {
+        let mine = (0..route.partitions).filter(|&partition| route.shard_of(partition) == shard);
+        let ledgers = mine.map(|partition| (partition, Ledger::new(partition, last[usize::from(partition)])));
+        Self {
+            settings,
+            route,
+            ledgers: ledgers.collect(),
+            rooms: HashMap::default(),
+            visits: VecDeque::new(),
+            in_flight: VecDeque::new(),
+            settling: None,
+            waiting: 0,
+            looking_up: HashMap::default(),
+            deciding: Load::default(),
+            wants: Wants::default(),
+            out: Out::default(),
+            users: users::Users::default(),
+        }
+    }
+
+    /// Decides a request about a room, or lets it wait for the room.
+    pub fn request(&mut self, now_ms: u64, request: Request<'_>) {
+        let Some(id) = command::room_of(&request.frame) else { return };
+        if self.settling.is_some() {
+            return self.refuse(&request, Refusal::later(ErrorCode::UNAVAILABLE, RETRY_UNAVAILABLE_MS));
+        }
+        if self.is_full() {
+            return self.refuse(&request, Refusal::later(ErrorCode::BUSY, RETRY_BUSY_MS));
+        }
+        match self.rooms.get_mut(&id) {
+            Some(Slot::Active(room)) => match lookup(room, &request) {
+                Some(lookup) => self.look_up(request, lookup),
+                None => self.decide(now_ms, id, request),
+            },
+            Some(Slot::Loading(queue)) => {
+                queue.push(request.into_owned());
+                self.waiting += 1;
+            }
+            None => {
+                self.wants.rooms.push(id);
+                self.rooms.insert(id, Slot::Loading(vec![request.into_owned()]));
+                self.waiting += 1;
+            }
+        }
+    }
+
+    /// Whether as much waits for the store and the log as may. A turn that is larger than the log takes at once would
+    /// be refused as a whole.
+    fn is_full(&self) -> bool {
+        let under_way: usize = self.in_flight.iter().map(|appending| appending.requests).sum();
+        self.waiting + self.deciding.requests + under_way >= self.settings.requests_waiting_max
+            || self.deciding.bytes as u64 >= self.settings.log_segment_bytes / 4
+    }
+
+    /// A room that was wanted is read (there is none: `None`), or could not be.
+    pub fn loaded(&mut self, now_ms: u64, id: RoomId, result: Result<Option<Loaded>, String>) {
+        let Some(Slot::Loading(queue)) = self.rooms.remove(&id) else { return };
+        self.waiting -= queue.len();
+        match result {
+            Ok(loaded) => {
+                if let Some(loaded) = loaded {
+                    self.activate(now_ms, active(id, loaded, &self.settings, now_ms));
+                }
+                for request in queue {
+                    self.decide_or_create(now_ms, id, request);
+                }
+            }
+            Err(_) => {
+                for request in &queue {
+                    self.refuse(request, Refusal::later(ErrorCode::UNAVAILABLE, RETRY_UNAVAILABLE_MS));
+                }
+            }
+        }
+    }
+
+    /// What was looked up for a request is there, or could not be had; the request goes on.
+    pub fn found(&mut self, now_ms: u64, request: Request<'static>, found: Result<Found, String>) {
+        self.waiting -= 1;
+        let Some(id) = command::room_of(&request.frame) else { return };
+        match found {
+            Ok(found) if self.settling.is_none() => self.go_on(now_ms, id, request, found),
+            _ => self.refuse(&request, Refusal::later(ErrorCode::UNAVAILABLE, RETRY_UNAVAILABLE_MS)),
+        }
+        self.looked_up(id);
+    }
+
+    fn go_on(&mut self, now_ms: u64, id: RoomId, request: Request<'static>, found: Found) {
+        let Some(Slot::Active(room)) = self.rooms.get_mut(&id) else {
+            return self.request(now_ms, request);
+        };
+        match (found, &request.frame) {
+            (Found::Sent(Some(row)), Frame::Send { client_id, .. }) => {
+                room.sent.insert(request.user, *client_id, row);
+            }
+            (Found::Ordinal(Some(ordinal)), Frame::MarkRead { seq, .. }) => {
+                room.looked_up = Some(Head { seq: *seq, ordinal, at_ms: 0 });
+            }
+            _ => {}
+        }
+        self.decide(now_ms, id, request);
+    }
+
+    /// Closes the turn: one append of everything that was decided. Where nothing was, what is owed comes back at once.
+    pub fn seal(&mut self) -> Sealed {
+        let (mut batches, mut after, mut undo) = (Vec::new(), Vec::new(), Vec::new());
+        for page in self.ledgers.values_mut().map(Ledger::seal) {
+            batches.extend(page.batch);
+            after.extend(page.after);
+            undo.extend(page.undo);
+        }
+        let requests = std::mem::take(&mut self.deciding).requests;
+        if !batches.is_empty() {
+            self.in_flight.push_back(Appending { after, undo, requests });
+            return Sealed { batches, after: Vec::new() };
+        }
+        // Answers to repeated requests may be about what is still under way: they wait for it.
+        match self.in_flight.back_mut() {
+            Some(last) => {
+                last.after.extend(after);
+                last.requests += requests;
+                Sealed::default()
+            }
+            None => Sealed { batches, after },
+        }
+    }
+
+    /// The oldest append that is under way is durable: what it owes. Or it failed: then everyone who waits for it is
+    /// told to come back, and what was decided is taken back once nothing is under way any more.
+    pub fn appended(
+        &mut self,
+        result: Result<(), AppendError>,
+        durable: &dyn Fn(Partition) -> u64,
+    ) -> Vec<After> {
+        let Some(appending) = self.in_flight.pop_front() else { return Vec::new() };
+        let owed = match result {
+            Ok(()) => self.durable(appending.after),
+            Err(error) => {
+                tracing::error!(%error, "an append failed; its senders are told to try again");
+                self.take_back(appending.after, appending.undo);
+                Vec::new()
+            }
+        };
+        if self.settling.is_some() && self.in_flight.is_empty() {
+            self.settle(durable);
+        }
+        owed
+    }
+
+    /// The archiver has come this far.
+    pub fn archived(&mut self, positions: &Positions) {
+        for ledger in self.ledgers.values_mut() {
+            ledger.archived = positions[usize::from(ledger.partition)];
+        }
+        self.users.archived(positions);
+    }
+
+    /// Visits rooms whose time has come: one that nobody touched for `room_idle_ms` and that the store has leaves memory, any
+    /// other gives back what it need not keep. Each room is visited once in that time, so a tick looks at few of many.
+    pub fn tidy(&mut self, now_ms: u64) {
+        for _ in 0..VISITS_MAX {
+            let Some(&(due_ms, id)) = self.visits.front() else { break };
+            if due_ms > now_ms {
+                break;
+            }
+            self.visits.pop_front();
+            self.visit(id, now_ms);
+        }
+        if self.rooms.capacity() > 4 * self.rooms.len().max(64) {
+            self.rooms.shrink_to_fit();
+            self.visits.shrink_to_fit();
+        }
+    }
+
+    fn visit(&mut self, id: RoomId, now_ms: u64) {
+        let Some(Slot::Active(room)) = self.rooms.get_mut(&id) else { return };
+        if self.looking_up.contains_key(&id) {
+            return self.visits.push_back((now_ms + self.settings.room_idle_ms, id));
+        }
+        let archived =
+            self.ledgers.get(&self.route.partition_of_room(id)).map_or(0, |ledger| ledger.archived);
+        room.trim(&self.settings, archived);
+        let is_idle = now_ms.saturating_sub(room.touched_ms) >= self.settings.room_idle_ms;
+        if is_idle && room.position <= archived {
+            self.rooms.remove(&id);
+        } else {
+            self.visits.push_back((now_ms + self.settings.room_idle_ms, id));
+        }
+    }
+
+    /// A room is in memory from now on.
+    fn activate(&mut self, now_ms: u64, room: Room) {
+        self.visits.push_back((now_ms + self.settings.room_idle_ms, room.id));
+        self.rooms.insert(room.id, Slot::Active(Box::new(room)));
+    }
+
+    /// How a room stands for a user (`Some(None)`: they are not in it), if it is in memory; else the store knows.
+    pub fn head(&self, id: RoomId, user: UserId) -> Option<Option<RoomEntry<'static>>> {
+        match self.rooms.get(&id) {
+            Some(Slot::Active(room)) => Some(room.members.get(user).map(|row| entry(room, row))),
+            _ => None,
+        }
+    }
+
+    /// Whether a room is large and its last durable seq, for one of its members, if it is in memory.
+    pub fn size(&self, id: RoomId, user: UserId) -> Option<Size> {
+        match self.rooms.get(&id) {
+            Some(Slot::Active(room)) => {
+                let is_large = room.large && room.members.get(user).is_some();
+                Some(Size { is_large, head_seq: room.durable.seq })
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether nothing waits and nothing is under way.
+    pub fn is_quiet(&self) -> bool {
+        self.in_flight.is_empty() && self.waiting == 0
+    }
+
+    /// How many rooms are in memory.
+    pub fn rooms_active(&self) -> usize {
+        self.rooms.len()
+    }
+
+    fn decide(&mut self, now_ms: u64, id: RoomId, request: Request<'_>) {
+        let partition = self.route.partition_of_room(id);
+        let (Some(Slot::Active(room)), Some(ledger)) =
+            (self.rooms.get_mut(&id), self.ledgers.get_mut(&partition))
+        else {
+            return;
+        };
+        room.touched_ms = now_ms;
+        let bytes = ledger.bytes();
+        let decision =
+            command::decide(room, &mut turn(now_ms, &self.settings, ledger, &request), &request.frame);
+        self.deciding.bytes += ledger.bytes() - bytes;
+        // Only now: what a request was looked up against may not be forgotten before it is decided.
+        if room.recent.len() > TRIM_AT * self.settings.room_events_kept && !self.looking_up.contains_key(&id)
+        {
+            room.trim(&self.settings, ledger.archived);
+        }
+        match decision {
+            Ok(Decided::WhenDurable) => self.deciding.requests += 1,
+            Ok(Decided::Told(None)) => {}
+            Ok(Decided::Told(Some(delivery))) => self.out.told.push(delivery),
+            Ok(Decided::Now(reply)) => self.out.replies.push((request.from, reply)),
+            Ok(Decided::FromStore(page)) => self.wants.pages.push((request.from, page)),
+            Err(refusal) => self.refuse(&request, refusal),
+        }
+    }
+
+    /// A request that waited for its room: decided like any other, unless the room is not there.
+    fn decide_or_create(&mut self, now_ms: u64, id: RoomId, request: Request<'static>) {
+        if self.rooms.contains_key(&id) {
+            return self.request(now_ms, request);
+        }
+        let Frame::CreateRoom { name, members, .. } = &request.frame else {
+            return self.refuse(&request, Refusal::not_a_member());
+        };
+        if self.settling.is_some() {
+            return self.refuse(&request, Refusal::later(ErrorCode::UNAVAILABLE, RETRY_UNAVAILABLE_MS));
+        }
+        let Some(ledger) = self.ledgers.get_mut(&self.route.partition_of_room(id)) else { return };
+        let mut turn = turn(now_ms, &self.settings, ledger, &request);
+        match command::create_room::decide(id, &mut turn, name, members) {
+            Ok(mut room) => {
+                room.touched_ms = now_ms;
+                self.activate(now_ms, room);
+            }
+            Err(refusal) => self.refuse(&request, refusal),
+        }
+    }
+
+    fn look_up(&mut self, request: Request<'_>, lookup: Lookup) {
+        self.waiting += 1;
+        *self.looking_up.entry(lookup.room()).or_default() += 1;
+        self.wants.lookups.push((request.into_owned(), lookup));
+    }
+
+    fn looked_up(&mut self, room: RoomId) {
+        if let Some(count) = self.looking_up.get_mut(&room) {
+            *count -= 1;
+            if *count == 0 {
+                self.looking_up.remove(&room);
+            }
+        }
+    }
+
+    fn refuse(&mut self, request: &Request<'_>, refusal: Refusal) {
+        if let Some(number) = request.frame.request() {
+            self.out.replies.push((request.from, Reply::Frame(refusal.frame(number))));
+        }
+    }
+
+    /// Rooms move on to what is durable now; what follows from that is owed.
+    fn durable(&mut self, decided: Vec<After>) -> Vec<After> {
+        let mut owed = Vec::with_capacity(decided.len());
+        for after in decided {
+            match &after {
+                After::Event { head, preview, delivery } => {
+                    if let Some(Slot::Active(room)) = self.rooms.get_mut(&delivery.room) {
+                        room.event_is_durable(*head, preview.as_ref());
+                    }
+                }
+                After::Read(read) => {
+                    self.read(read, &mut owed);
+                    continue;
+                }
+                _ => {}
+            }
+            owed.push(after);
+        }
+        owed
+    }
+
+    /// A read marker is durable.
+    fn read(&mut self, read: &Read, owed: &mut Vec<After>) {
+        let Some(Slot::Active(room)) = self.rooms.get_mut(&read.room) else { return };
+        match room.read_is_durable(read) {
+            Some(row) => command::read::tell(room, read, &row, self.settings.receipts_members_max, owed),
+            // They part in what is under way: what they have read matters to nobody.
+            None => owed.push(After::Ack(Ack {
+                to: read.to,
+                request: read.request,
+                seq: read.seq,
+                ordinal: read.ordinal,
+                at_ms: 0,
+            })),
+        }
+    }
+
+    /// Those who wait for what will not be are told to come back.
+    fn take_back(&mut self, owed: Vec<After>, undo: Vec<Undo>) {
+        let settling = self.settling.get_or_insert_default();
+        settling.undo.extend(undo);
+        for after in owed {
+            let (to, request) = match after {
+                After::Event { delivery, .. } => {
+                    settling.rooms.push(delivery.room);
+                    continue;
+                }
+                After::Read(read) => {
+                    settling.rooms.push(read.room);
+                    (read.to, read.request)
+                }
+                After::Ack(ack) => (ack.to, ack.request),
+                After::Answer { to, request, .. } => (to, request),
+                After::Deliver(_) | After::Membership(_) | After::Subscribe(..) | After::Unsubscribe(..) => {
+                    continue;
+                }
+            };
+            let refusal = Refusal::later(ErrorCode::UNAVAILABLE, RETRY_UNAVAILABLE_MS);
+            self.out.replies.push((to, Reply::Frame(refusal.frame(request))));
+        }
+    }
+
+    /// Nothing is under way any more: every ledger and every room goes back to what is durable, as if the rest had never
+    /// been asked for.
+    fn settle(&mut self, durable: &dyn Fn(Partition) -> u64) {
+        let pages: Vec<Page> =
+            self.ledgers.values_mut().map(|ledger| ledger.abandon(durable(ledger.partition))).collect();
+        pages.into_iter().for_each(|page| self.take_back(page.after, page.undo));
+        self.deciding = Load::default();
+        let Some(Settling { undo, rooms }) = self.settling.take() else { return };
+        undo.into_iter().rev().for_each(|undo| self.undo(undo));
+        for id in rooms {
+            let position =
+                self.ledgers.get(&self.route.partition_of_room(id)).map_or(0, |ledger| ledger.position);
+            let Some(Slot::Active(room)) = self.rooms.get_mut(&id) else { continue };
+            room.back_to_durable(position);
+            if room.durable.seq == 0 {
+                self.rooms.remove(&id);
+            }
+        }
+    }
+
+    fn undo(&mut self, undo: Undo) {
+        let (Undo::Member { room: id, .. } | Undo::Large(id)) = undo;
+        let Some(Slot::Active(room)) = self.rooms.get_mut(&id) else { return };
+        match undo {
+            Undo::Member { user, before, .. } => room.members.put_back(user, before),
+            Undo::Large(_) => room.large = false,
+        }
+    }
+}
+
+/// What a turn hands on.
+#[derive(Default)]
+pub struct Sealed {
+    /// For the log.
+    pub batches: Vec<Batch>,
+    /// Owed at once, because it waits for nothing.
+    pub after: Vec<After>,
+}
+
+fn turn<'a>(now_ms: u64, settings: &'a Config, ledger: &'a mut Ledger, request: &Request<'_>) -> Turn<'a> {
+    let number = request.frame.request().unwrap_or(0);
+    Turn { now_ms, settings, ledger, user: request.user, from: request.from, request: number }
+}
+
+impl Lookup {
+    fn room(&self) -> RoomId {
+        match self {
+            Lookup::Sent(room, ..) | Lookup::Ordinal(room, _) => *room,
+        }
+    }
+}
+
+/// What a request needs that memory has no more. Who is not a member needs nothing.
+fn lookup(room: &Room, request: &Request<'_>) -> Option<Lookup> {
+    room.members.get(request.user)?;
+    match &request.frame {
+        Frame::Send { client_id, .. } if room.sent.get(request.user, *client_id) == Known::AskStore => {
+            Some(Lookup::Sent(room.id, request.user, *client_id))
+        }
+        Frame::MarkRead { seq, .. } if room.ordinal_at(*seq).is_none() => {
+            Some(Lookup::Ordinal(room.id, *seq))
+        }
+        _ => None,
+    }
+}
+
+/// A room as it was read, ready to decide.
+fn active(id: RoomId, loaded: Loaded, settings: &Config, now_ms: u64) -> Room {
+    let mut room = Room::new(id, &loaded.row.name);
+    room.head =
+        Head { seq: loaded.row.head_seq, ordinal: loaded.row.head_ordinal, at_ms: loaded.row.active_ms };
+    room.durable = room.head;
+    room.touched_ms = now_ms;
+    room.preview = loaded.row.preview_sender.map(|sender| (sender, loaded.row.preview.into()));
+    for row in loaded.members {
+        room.members.insert(row);
+    }
+    room.large = room.members.len() > settings.inbox_limit;
+    room.remember(loaded.events, now_ms);
+    room
+}
+
+/// A room as its member sees it in the list.
+fn entry(room: &Room, row: &MemberRow) -> RoomEntry<'static> {
+    RoomEntry {
+        room: room.id,
+        name: room.name.to_string().into(),
+        active_ms: room.durable.at_ms,
+        head_seq: room.durable.seq,
+        head_ordinal: room.durable.ordinal,
+        read_seq: row.read_seq,
+        unread: row.unread(room.durable.ordinal),
+        member_count: room.members.len() as u64,
+        preview_sender: room.preview.as_ref().map(|(sender, _)| *sender),
+        preview: room.preview.as_ref().map_or(String::new(), |(_, text)| text.to_string()).into(),
+    }
+}
+
+/// The same for a room that only the store knows.
+pub fn stored_entry(id: RoomId, room: RoomRow, row: &MemberRow) -> RoomEntry<'static> {
+    RoomEntry {
+        room: id,
+        unread: row.unread(room.head_ordinal),
+        name: room.name.into(),
+        active_ms: room.active_ms,
+        head_seq: room.head_seq,
+        head_ordinal: room.head_ordinal,
+        read_seq: row.read_seq,
+        member_count: room.member_count,
+        preview_sender: room.preview_sender,
+        preview: room.preview.into(),
+    }
+}

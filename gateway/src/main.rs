@@ -1,0 +1,79 @@
+//! The program `carillon`: reads what it is asked, does it, and says in one line what went wrong.
+
+mod cli;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use carillon_gateway::auth::{KeyError, Keys};
+use carillon_gateway::config::Settings;
+use carillon_gateway::serve;
+use carillon_gateway::startup::StartError;
+use carillon_protocol::UserId;
+use cli::Asked;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match cli::read().map_err(Failure::from).and_then(run) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("carillon: {failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(asked: Asked) -> Result<(), Failure> {
+    match asked {
+        Asked::Serve(settings) => Ok(serve::run(settings.config)?),
+        Asked::Token { settings, user, ttl } => token(&settings, user, ttl),
+        Asked::Config(settings) => print(&settings.to_string()),
+    }
+}
+
+fn token(settings: &Settings, user: UserId, ttl: Duration) -> Result<(), Failure> {
+    let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let keys = Keys::open(&settings.config)?;
+    if keys.is_development_key_new() {
+        eprintln!(
+            "carillon: made a development key in {}; gateways with other data folders refuse the token",
+            settings.config.data.display()
+        );
+    }
+    let token = keys.mint(user, ttl.as_secs(), now_s)?;
+    print(&format!("{token}\n"))
+}
+
+/// Writes to stdout. A reader that has seen enough, such as `head`, is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Output(error)),
+        _ => Ok(()),
+    }
+}
+
+/// What can go wrong, and whose fault it is.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Usage(#[from] cli::UsageError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    #[error("cannot write to stdout: {0}")]
+    Output(io::Error),
+}
+
+impl Failure {
+    /// 2 where the caller has to ask differently, 1 for everything else.
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Failure::Usage(_) => ExitCode::from(2),
+            _ => ExitCode::FAILURE,
+        }
+    }
+}

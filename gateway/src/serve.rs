@@ -1,0 +1,303 @@
+//! Serving: from settings to the last goodbye.
+//!
+//! Start: take the data folder, read the log, archive what it holds, listen, and only then say so. Stop: the shards
+//! drain, the archiver finishes, the store is made durable; whatever goes wrong on the way, what was acknowledged is
+//! in the log.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use carillon_storage::{EmbeddedStore, Positions, Store};
+use futures_util::FutureExt;
+use mio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{oneshot, watch};
+
+use crate::auth::Keys;
+use crate::config::Config;
+use crate::directory::{Directory, SHARDS_MAX};
+use crate::follow::archive::{ArchiveStatus, Archiver};
+use crate::follow::dead_letters::DeadLetters;
+use crate::limits::Admission;
+use crate::listen;
+use crate::log::{FileLog, FileLogConfig, Log};
+use crate::logging;
+use crate::mailbox::{Bell, Mailbox, Waker};
+use crate::route::Route;
+use crate::shard::message::Message;
+use crate::shard::{BELL, Node, Shard};
+use crate::startup::{DataFolder, Greeting, StartError};
+use crate::stats::NodeStats;
+
+/// Threads of a shard that wait for the embedded store's disk.
+const STORE_THREADS: usize = 2;
+/// How far threads stand back that nobody waits for (`nice`).
+const BACKGROUND_NICE: i32 = 19;
+/// How often shards hear of the archiver's progress, at most.
+const PROGRESS_EVERY: Duration = Duration::from_millis(10);
+
+/// Runs the gateway until the process is told to stop (SIGTERM or SIGINT).
+pub fn run(config: Config) -> Result<(), StartError> {
+    logging::start(&config);
+    let running = Running::start(config)?;
+    let program = std::env::args().next().unwrap_or_else(|| "carillon".to_owned());
+    let greeting = Greeting {
+        config: &running.node.config,
+        address: running.address,
+        data: running.data.path(),
+        program: &program,
+        development: running.node.keys.is_development(),
+    };
+    wait_for_signal(&greeting).map_err(system("wait for signals"))?;
+    running.stop();
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// A node that serves, until [`Running::stop`].
+pub struct Running {
+    /// Where it listens.
+    pub address: SocketAddr,
+    node: Arc<Node>,
+    data: DataFolder,
+    mailboxes: Mailboxes,
+    shards: Vec<JoinHandle<()>>,
+    archiver: ArchiverThread,
+}
+
+/// The thread that archives, and the word for it to finish.
+struct ArchiverThread {
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Running {
+    /// Starts a node. It serves when this returns.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        let data = DataFolder::open(&config.data)?;
+        let log: Arc<dyn Log> = Arc::new(FileLog::open(log_config(&config, data.path()))?);
+        let store: Arc<dyn Store> = Arc::new(open_store(data.path())?);
+        Self::start_on(config, data, log, store)
+    }
+
+    /// The same on a log and a store of the caller's.
+    pub fn start_on(
+        config: Config,
+        data: DataFolder,
+        log: Arc<dyn Log>,
+        store: Arc<dyn Store>,
+    ) -> Result<Self, StartError> {
+        let config = Arc::new(config);
+        let keys = Keys::open(&config)?;
+        let route = Route { partitions: config.partitions, shards: shard_count(&config) };
+        let listen_error = |source| StartError::Listen { address: config.listen, source };
+        let (address, listeners) = listen::bind(config.listen, route.shards).map_err(listen_error)?;
+        let (archiver, followed) = start_archiver(&config, data.path(), &log, &store)?;
+        let node = Arc::new(Node {
+            route,
+            directory: Directory::default(),
+            admission: Admission::new(config.connections_max, config.connections_per_ip_max),
+            keys,
+            log,
+            store,
+            archived: followed.archived,
+            archiving: followed.archiving,
+            stats: NodeStats::new(route.shards),
+            config,
+        });
+        let (mailboxes, shards) = start_shards(&node, listeners).map_err(system("start a shard"))?;
+        let running = Self { address, node, data, mailboxes, shards, archiver };
+        running.tell_of_progress()?;
+        Ok(running)
+    }
+
+    /// What it counts, as `/v1/stats` shows it.
+    pub fn stats(&self) -> serde_json::Map<String, serde_json::Value> {
+        self.node.stats.total()
+    }
+
+    /// Drains and stops: returns when everything acknowledged is in the store.
+    pub fn stop(self) {
+        for mailbox in self.mailboxes.iter() {
+            send(mailbox, Message::Drain);
+        }
+        for shard in self.shards {
+            if shard.join().is_err() {
+                tracing::error!("a shard died; what it had acknowledged is in the log");
+            }
+        }
+        // The archiver may have gone already only if it died, which its own thread has said.
+        let _ = self.archiver.stop.send(());
+        let _ = self.archiver.thread.join();
+    }
+}
+
+/// One shard a core, unless the settings say how many.
+fn shard_count(config: &Config) -> u16 {
+    let cores = || thread::available_parallelism().map_or(1, usize::from);
+    let shards = if config.shards == 0 { cores() } else { config.shards };
+    shards.min(SHARDS_MAX).min(usize::from(config.partitions)) as u16
+}
+
+fn log_config(config: &Config, data: &Path) -> FileLogConfig {
+    FileLogConfig {
+        dir: data.join("log"),
+        partitions: config.partitions,
+        segment_bytes: config.log_segment_bytes,
+        log_bytes_max: config.log_bytes_max,
+    }
+}
+
+/// Opens the store from a thread of lower priority: what it starts to write and to compact inherits that.
+fn open_store(data: &Path) -> Result<EmbeddedStore, StartError> {
+    let dir = data.join("store");
+    let open = move || {
+        stand_back();
+        EmbeddedStore::open(&dir)
+    };
+    let opening =
+        thread::Builder::new().name("store".into()).spawn(open).map_err(system("start a thread"))?;
+    match opening.join() {
+        Ok(opened) => Ok(opened?),
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+/// Lets everyone else go first: nobody waits for this thread, and on a busy machine those on the path of a message should
+/// have the cores. What it has to do waits in the log meanwhile.
+fn stand_back() {
+    // Where it is not allowed, everything works as well, only less evenly.
+    let _ = rustix::process::setpriority_process(None, BACKGROUND_NICE);
+}
+
+/// Archives all that the log holds, so that rooms can be read from the store, and goes on doing so on its own thread.
+fn start_archiver(
+    config: &Config,
+    data: &Path,
+    log: &Arc<dyn Log>,
+    store: &Arc<dyn Store>,
+) -> Result<(ArchiverThread, Followed), StartError> {
+    let runtime = runtime().map_err(system("start the archiver"))?;
+    let (log, store) = (Arc::clone(log), Arc::clone(store));
+    let dead_letters = DeadLetters::new(data.join("dead-letters"));
+    let persist_interval = Duration::from_millis(config.archive_persist_ms);
+    let archiver = runtime.block_on(Archiver::open(log, store, dead_letters, persist_interval))?;
+    let followed = Followed { archived: archiver.applied(), archiving: archiver.status() };
+    let (stop, stopped) = oneshot::channel::<()>();
+    let body = move || {
+        stand_back();
+        if let Err(error) = runtime.block_on(archiver.run(stopped.map(drop))) {
+            tracing::error!(%error, "not everything is archived; the log has the rest for the next start");
+        }
+    };
+    let thread =
+        thread::Builder::new().name("archiver".into()).spawn(body).map_err(system("start a thread"))?;
+    Ok((ArchiverThread { stop, thread }, followed))
+}
+
+/// What others may know of the archiver.
+struct Followed {
+    archived: watch::Receiver<Positions>,
+    archiving: watch::Receiver<ArchiveStatus>,
+}
+
+type Mailboxes = Arc<[Mailbox<Message>]>;
+
+/// A mailbox and a thread for each listener.
+fn start_shards(
+    node: &Arc<Node>,
+    listeners: Vec<TcpListener>,
+) -> io::Result<(Mailboxes, Vec<JoinHandle<()>>)> {
+    let mut polls = Vec::new();
+    let mut mailboxes = Vec::new();
+    for _ in &listeners {
+        let poll = mio::Poll::new()?;
+        let bell = Arc::new(Bell::new(Waker::new(mio::Waker::new(poll.registry(), BELL)?)));
+        mailboxes.push(Mailbox::new(node.config.mailbox_batches, bell));
+        polls.push(poll);
+    }
+    let mailboxes: Mailboxes = mailboxes.into();
+    let mut threads = Vec::new();
+    for (me, (poll, listener)) in polls.into_iter().zip(listeners).enumerate() {
+        let (node, mailboxes) = (Arc::clone(node), Arc::clone(&mailboxes));
+        let body = move || run_shard(me as u16, node, poll, listener, mailboxes);
+        threads.push(thread::Builder::new().name(format!("shard {me}")).spawn(body)?);
+    }
+    Ok((mailboxes, threads))
+}
+
+/// A shard's thread, from beginning to end. A shard that cannot go on takes the node with it: half a node would keep
+/// its rooms from everyone, and a restart loses nothing that was acknowledged.
+fn run_shard(me: u16, node: Arc<Node>, poll: mio::Poll, listener: TcpListener, mailboxes: Mailboxes) {
+    let run = || -> io::Result<()> {
+        runtime()?.block_on(async { Shard::new(me, node, poll, listener, mailboxes)?.run().await })
+    };
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)) {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::error!(shard = me, %error, "a shard cannot go on; the node stops");
+            std::process::exit(1);
+        }
+        Err(_) => {
+            tracing::error!(shard = me, "a shard panicked; the node stops");
+            std::process::exit(1);
+        }
+    }
+}
+
+impl Running {
+    /// The shards hear how far the archiver has come, so that they can forget what the store has.
+    fn tell_of_progress(&self) -> Result<(), StartError> {
+        let (mailboxes, mut archived) = (Arc::clone(&self.mailboxes), self.node.archived.clone());
+        let tell = async move {
+            while archived.changed().await.is_ok() {
+                let positions = Arc::new(archived.borrow_and_update().clone());
+                for mailbox in mailboxes.iter() {
+                    // A full mailbox hears of the next step.
+                    let _ = mailbox.send(vec![Message::Archived(Arc::clone(&positions))]);
+                }
+                tokio::time::sleep(PROGRESS_EVERY).await;
+            }
+        };
+        let runtime = runtime().map_err(system("start a thread"))?;
+        let body = move || runtime.block_on(tell);
+        thread::Builder::new().name("progress".into()).spawn(body).map_err(system("start a thread"))?;
+        Ok(())
+    }
+}
+
+/// A message that must arrive: tried until there is space.
+fn send(mailbox: &Mailbox<Message>, message: Message) {
+    let mut batch = vec![message];
+    while let Err(full) = mailbox.send(batch) {
+        batch = full;
+        thread::sleep(PROGRESS_EVERY);
+    }
+}
+
+fn runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().max_blocking_threads(STORE_THREADS).build()
+}
+
+fn system(what: &'static str) -> impl Fn(io::Error) -> StartError {
+    move |source| StartError::System { what, source }
+}
+
+fn wait_for_signal(greeting: &Greeting<'_>) -> io::Result<()> {
+    runtime()?.block_on(async {
+        // Before anybody is told that we run: whoever reads it may stop us at once.
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        greeting.announce();
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!("stopping: SIGTERM"),
+            _ = interrupt.recv() => tracing::info!("stopping: SIGINT"),
+        }
+        Ok(())
+    })
+}

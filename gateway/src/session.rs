@@ -1,0 +1,64 @@
+//! A session: who a connection is, once it said hello.
+
+use carillon_protocol::frame::Head;
+use carillon_protocol::{RoomId, UserId};
+
+/// How many rooms' heads a ping carries at most, of large rooms and of small ones; what is beyond is noticed by the next event.
+pub const HEADS_MAX: usize = 16;
+
+/// An authenticated connection of a user's device.
+#[expect(clippy::box_collection, reason = "a word instead of three in every session")]
+pub struct Session {
+    /// Who.
+    pub user: UserId,
+    /// Which of their devices.
+    pub device: Box<str>,
+    /// When its token runs out, in seconds since 1970.
+    pub expires_s: u64,
+    /// Large rooms whose events it gets.
+    pub subscribed: Vec<RoomId>,
+    /// Rooms its user left while it was being found out which are large; nothing once that is known.
+    left: Option<Box<Vec<RoomId>>>,
+    /// Small rooms that moved since the last ping.
+    moved: Vec<Head>,
+}
+
+impl Session {
+    /// A session that just began.
+    pub fn new(user: UserId, device: &str, expires_s: u64) -> Self {
+        let (subscribed, left, moved) = (Vec::new(), Some(Box::default()), Vec::new());
+        Self { user, device: device.into(), expires_s, subscribed, left, moved }
+    }
+
+    /// Notes that its user left a room, or is in it (again).
+    pub fn is_in(&mut self, room: RoomId, is_in: bool) {
+        if let Some(left) = &mut self.left {
+            left.retain(|&other| other != room);
+            if !is_in {
+                left.push(room);
+            }
+        }
+    }
+
+    /// Its large rooms are known from now on; those its user left meanwhile.
+    pub fn settle(&mut self) -> Vec<RoomId> {
+        self.left.take().map_or(Vec::new(), |left| *left)
+    }
+
+    /// Notes that a room moved, for the next ping.
+    pub fn moved(&mut self, room: RoomId, seq: u64) {
+        match self.moved.iter_mut().find(|head| head.room == room) {
+            Some(head) => head.seq = seq,
+            None => {
+                if self.moved.len() < HEADS_MAX {
+                    self.moved.push(Head { room, seq });
+                }
+            }
+        }
+    }
+
+    /// What moved since the last ping; forgotten by being told.
+    pub fn take_moved(&mut self) -> Vec<Head> {
+        std::mem::take(&mut self.moved)
+    }
+}

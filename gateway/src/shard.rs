@@ -1,0 +1,371 @@
+//! A shard: one core, its thread, its connections, its rooms.
+//!
+//! It works in turns: take what is readable, decide, append to outboxes and to the log, then write once per
+//! connection that has something. Nothing here is shared but the mailbox, the directory and the counts.
+
+mod accept;
+pub mod ask;
+mod drain;
+pub mod message;
+mod outgoing;
+mod owed;
+mod read;
+mod serve;
+mod tasks;
+mod tick;
+mod write;
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use carillon_protocol::{RoomId, UserId};
+use carillon_storage::{Positions, Store};
+use futures_util::future::LocalBoxFuture;
+use futures_util::stream::{FuturesOrdered, FuturesUnordered, StreamExt};
+use hashbrown::HashMap;
+use mio::net::TcpListener;
+use mio::{Events, Token};
+use tokio::io::unix::AsyncFd;
+use tokio::sync::watch;
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use crate::auth::Keys;
+use crate::config::Config;
+use crate::connections::{Connections, Key};
+use crate::deliver::Local;
+use crate::directory::{Directory, ShardSet};
+use crate::follow::archive::ArchiveStatus;
+use crate::home::Home;
+use crate::limits::Admission;
+use crate::log::{AppendError, Log};
+use crate::mailbox::Mailbox;
+use crate::route::Route;
+use crate::stats::{NodeStats, ShardStats};
+use ask::Asker;
+use message::Message;
+use outgoing::Outgoing;
+use tasks::Done;
+
+/// Sockets looked at in one turn; the rest is looked at in the next.
+const EVENTS_MAX: usize = 1024;
+/// Bytes read from one connection in one turn; who has more waits for the next, like everyone.
+const READ_BYTES: usize = 64 * 1024;
+/// What an incomplete frame may have before it: headers of transports, the head of an HTTP request.
+const PARTIAL_BYTES_MORE: usize = 16 * 1024;
+/// Appends under way at once; what is decided meanwhile makes the next one larger.
+const APPENDS_MAX: usize = 16;
+/// Turns of messages taken from the mailbox in one turn of ours.
+const BATCHES_MAX: usize = 64;
+/// A tick's length while the node leaves.
+const HURRY: Duration = Duration::from_millis(20);
+/// The listening socket's token; connections have theirs from 0 up.
+const LISTENER: Token = Token(usize::MAX);
+/// The bell's token.
+pub const BELL: Token = Token(usize::MAX - 1);
+
+/// What all shards of a node share.
+pub struct Node {
+    /// Settings.
+    pub config: Arc<Config>,
+    /// Who decides what.
+    pub route: Route,
+    /// Who is connected where.
+    pub directory: Directory,
+    /// Who is let in.
+    pub admission: Admission,
+    /// What tokens are signed with.
+    pub keys: Keys,
+    /// The log.
+    pub log: Arc<dyn Log>,
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// How far the log is archived.
+    pub archived: watch::Receiver<Positions>,
+    /// How archiving is going.
+    pub archiving: watch::Receiver<ArchiveStatus>,
+    /// What is counted.
+    pub stats: NodeStats,
+}
+
+/// One core's share of a node.
+pub struct Shard {
+    me: u16,
+    node: Arc<Node>,
+    sockets: AsyncFd<mio::Poll>,
+    listener: Option<TcpListener>,
+    /// The listener has more connections than were accepted.
+    accepting: bool,
+    connections: Connections,
+    /// Those among them that are over a limit.
+    refused: usize,
+    local: Local,
+    home: Home,
+    mailbox: Mailbox<Message>,
+    outgoing: Outgoing,
+    asker: Asker,
+    /// Which shards want a large room's events, for rooms that live here.
+    interest: HashMap<RoomId, ShardSet, foldhash::fast::RandomState>,
+    appends: FuturesOrdered<LocalBoxFuture<'static, Result<(), AppendError>>>,
+    tasks: FuturesUnordered<LocalBoxFuture<'static, Done>>,
+    looking_up: bool,
+    /// New sessions whose large rooms are not known yet.
+    arrivals: VecDeque<(Key, UserId)>,
+    /// Connections to write to at the end of the turn.
+    dirty: Vec<Key>,
+    /// Connections with more to read than a turn takes.
+    unread: VecDeque<Key>,
+    /// Connections that have not said hello, in the order in which their time runs out, with the tick when it does.
+    strangers: VecDeque<(u32, Key)>,
+    /// The one buffer all connections are read into.
+    scratch: Vec<u8>,
+    /// For encoding one frame.
+    frame: Vec<u8>,
+    /// Milliseconds since 1970, as of this turn.
+    now_ms: u64,
+    ticks: Ticks,
+    /// What was found in outboxes since the last ping interval began, in bytes.
+    waiting_bytes: u64,
+    drain: drain::Drain,
+}
+
+/// The shard's pulse: how long it is, and how many have been.
+struct Ticks {
+    interval: Interval,
+    every_ms: u64,
+    count: u32,
+}
+
+impl Ticks {
+    /// Beats fast from now on: leaving should not take a second a step.
+    fn hurry(&mut self) {
+        self.interval = interval(HURRY);
+        self.interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    }
+}
+
+/// Ends a turn's waiting.
+enum Woken {
+    Sockets,
+    Append(Result<(), AppendError>),
+    Task(Done),
+    /// A task has a question for another shard.
+    Asked,
+    Tick,
+}
+
+impl Shard {
+    /// A shard that listens on `listener`. Call on its own thread, within its runtime.
+    pub fn new(
+        me: u16,
+        node: Arc<Node>,
+        poll: mio::Poll,
+        mut listener: TcpListener,
+        mailboxes: Arc<[Mailbox<Message>]>,
+    ) -> io::Result<Self> {
+        poll.registry().register(&mut listener, LISTENER, mio::Interest::READABLE)?;
+        let every_ms = tick::every_ms(node.config.ping_interval_ms);
+        let mut interval = interval(Duration::from_millis(every_ms));
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mailbox = mailboxes[usize::from(me)].clone();
+        Ok(Self {
+            me,
+            // SAFETY: a `Poll` owns its epoll descriptor from beginning to end, always says the same one, and is closed
+            // only with the `AsyncFd` around it.
+            sockets: unsafe { AsyncFd::register(poll) }.map_err(io::Error::from)?,
+            listener: Some(listener),
+            accepting: true,
+            connections: Connections::default(),
+            refused: 0,
+            local: Local::default(),
+            home: Home::new(Arc::clone(&node.config), node.route, me, &node.log.last()),
+            mailbox,
+            outgoing: Outgoing::new(me, mailboxes),
+            asker: Asker::default(),
+            interest: HashMap::default(),
+            appends: FuturesOrdered::new(),
+            tasks: FuturesUnordered::new(),
+            looking_up: false,
+            arrivals: VecDeque::new(),
+            dirty: Vec::new(),
+            unread: VecDeque::new(),
+            strangers: VecDeque::new(),
+            scratch: vec![0; READ_BYTES + node.config.frame_bytes_max + PARTIAL_BYTES_MORE],
+            frame: Vec::new(),
+            now_ms: now_ms(),
+            ticks: Ticks { interval, every_ms, count: 0 },
+            waiting_bytes: 0,
+            drain: drain::Drain::default(),
+            node,
+        })
+    }
+
+    /// Turn after turn until the node has drained.
+    pub async fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        while !self.drain.is_done() {
+            let mut woken = self.wait().await?;
+            self.now_ms = now_ms();
+            while let Some(what) = woken {
+                match what {
+                    Woken::Sockets | Woken::Asked => {}
+                    Woken::Append(result) => self.appended(result),
+                    Woken::Task(done) => self.done(done),
+                    Woken::Tick => self.tick(),
+                }
+                woken = self.ready_now();
+            }
+            self.poll(&mut events)?;
+            self.take_mail();
+            self.read_unread();
+            self.accept();
+            self.start_tasks();
+            self.append();
+            self.write_dirty();
+            self.outgoing.flush();
+            self.drain_on();
+        }
+        Ok(())
+    }
+
+    /// Waits until there is something to do. Where there is already, only lets the runtime look at its own things.
+    async fn wait(&mut self) -> io::Result<Option<Woken>> {
+        let bell = Arc::clone(self.mailbox.bell());
+        let has_work = self.accepting || !self.unread.is_empty() || !self.outgoing.flush();
+        if has_work || !bell.doze(|| self.mailbox.is_empty()) {
+            tokio::task::yield_now().await;
+            return Ok(self.ready_now());
+        }
+        // Sockets last: every turn looks at them anyway, so they never keep the others from their turn.
+        let woken = tokio::select! {
+            biased;
+            Some(result) = self.appends.next() => Woken::Append(result),
+            woken = next_task(&mut self.tasks, &self.asker) => woken,
+            _ = self.ticks.interval.tick() => Woken::Tick,
+            guard = self.sockets.readable() => {
+                // The turn polls until nothing is left, so that the next readiness is a new one.
+                guard?.clear_ready();
+                Woken::Sockets
+            }
+        };
+        bell.rise();
+        Ok(Some(woken))
+    }
+
+    /// What is ready without waiting.
+    fn ready_now(&mut self) -> Option<Woken> {
+        use futures_util::future::FutureExt;
+        if let Some(Some(result)) = self.appends.next().now_or_never() {
+            return Some(Woken::Append(result));
+        }
+        if let Some(Some(done)) = self.tasks.next().now_or_never() {
+            return Some(Woken::Task(done));
+        }
+        self.ticks.interval.tick().now_or_never().map(|_| Woken::Tick)
+    }
+
+    /// Looks at every socket that has something.
+    fn poll(&mut self, events: &mut Events) -> io::Result<()> {
+        loop {
+            match self.sockets.get_mut().poll(events, Some(Duration::ZERO)) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                other => other?,
+            }
+            for event in events.iter() {
+                match event.token() {
+                    LISTENER => self.accepting = true,
+                    BELL => {}
+                    Token(index) => self.socket_event(index as u32, event),
+                }
+            }
+            if events.iter().count() < EVENTS_MAX {
+                return Ok(());
+            }
+        }
+    }
+
+    fn socket_event(&mut self, index: u32, event: &mio::event::Event) {
+        let Some(key) = self.connections.key_at(index) else { return };
+        // Said once, perhaps together with the last bytes: remembered, so that reading goes on to the end.
+        if event.is_read_closed()
+            && let Some(connection) = self.connections.get_mut(key)
+        {
+            connection.state.ended = true;
+        }
+        if event.is_writable() {
+            self.writable(key);
+        }
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
+            self.readable(key);
+        }
+    }
+
+    /// Takes what other shards have for this one.
+    fn take_mail(&mut self) {
+        for _ in 0..BATCHES_MAX {
+            let Some(batch) = self.mailbox.take() else { return };
+            batch.into_iter().for_each(|message| self.message(message));
+        }
+    }
+
+    /// Does what another shard asks.
+    fn message(&mut self, message: Message) {
+        match message {
+            Message::Request(request) => self.home_request(request),
+            Message::Reply(to, reply) => self.reply_here(to, reply),
+            Message::Deliver(delivery) => self.deliver_here(delivery),
+            Message::Membership(membership) => self.home.users.change(membership),
+            Message::Subscribe { room, users } => self.subscribe_users(room, &users),
+            Message::Unsubscribe { room, user } => self.unsubscribe_user(room, user),
+            Message::Interest { room, shard, wanted } => self.interested(room, shard, wanted),
+            Message::Replaced { user, device } => self.replace(user, &device, None),
+            Message::Ask(shard, number, question) => self.asked(shard, number, question),
+            Message::Tell(number, answer) => self.asker.told(number, answer),
+            Message::Archived(positions) => self.home.archived(&positions),
+            Message::Drain => self.start_drain(),
+        }
+    }
+
+    /// Closes the turn for the log: one append of all that was decided.
+    fn append(&mut self) {
+        self.hand_out();
+        if self.appends.len() >= APPENDS_MAX {
+            return;
+        }
+        let sealed = self.home.seal();
+        if !sealed.batches.is_empty() {
+            self.appends.push_back(Box::pin(self.node.log.append(sealed.batches)));
+        }
+        self.pay(sealed.after);
+    }
+
+    /// The oldest append has come back.
+    fn appended(&mut self, result: Result<(), AppendError>) {
+        let log = &self.node.log;
+        let durable = |partition| log.last().get(usize::from(partition)).copied().unwrap_or(0);
+        let owed = self.home.appended(result, &durable);
+        self.pay(owed);
+    }
+
+    fn stats(&self) -> &ShardStats {
+        self.node.stats.of(self.me)
+    }
+}
+
+/// A task that is done, or one that has asked something: then the shard must not sleep on it.
+fn next_task<'a>(
+    tasks: &'a mut FuturesUnordered<LocalBoxFuture<'static, Done>>,
+    asker: &'a Asker,
+) -> impl Future<Output = Woken> + 'a {
+    std::future::poll_fn(|context| match tasks.poll_next_unpin(context) {
+        Poll::Ready(Some(done)) => Poll::Ready(Woken::Task(done)),
+        _ if asker.has_asked() => Poll::Ready(Woken::Asked),
+        _ => Poll::Pending,
+    })
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}

@@ -1,0 +1,272 @@
+//! What takes a shard more than a moment: reading the store, asking other shards. Each is a future that owns what it
+//! needs and comes back with a value; the shard acts on it.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use carillon_protocol::frame::Head;
+use carillon_protocol::{ErrorCode, Frame, RoomId, UserId};
+use futures_util::future::join_all;
+use hashbrown::HashMap;
+
+use super::Shard;
+use super::ask::Asker;
+use super::message::{Answer, Message, Origin, Question, Reply, Request};
+use crate::command::{self, Refusal, rooms};
+use crate::connections::Key;
+use crate::home::users::overlay;
+use crate::home::{Found, Loaded, Size, reading};
+use crate::route::Route;
+
+/// New sessions' rooms are read while fewer tasks than this are under way: in a storm of them, sessions that are open
+/// already are served first, and memory does not grow with the storm.
+const ARRIVALS_MAX: usize = 256;
+
+/// What a task came to.
+pub(super) enum Done {
+    /// A room was read for its home.
+    Room(RoomId, Result<Option<Loaded>, String>),
+    /// Requests have what they needed of the store.
+    Found(Vec<(Request<'static>, Result<Found, String>)>),
+    /// An answer for a connection.
+    Reply(Origin, Reply),
+    /// A request may go on to its home.
+    Route(Request<'static>),
+    /// An answer for another shard's question.
+    Tell(u16, u64, Answer),
+    /// How large rooms are that another shard asked for, as far as only the store knew.
+    Sizes(u16, u64, UserId, Vec<RoomId>, HashMap<RoomId, Size>),
+    /// A new session's large rooms.
+    Large(Key, Vec<Head>),
+}
+
+impl Shard {
+    /// Starts something that takes a while.
+    pub(super) fn start(&mut self, task: impl Future<Output = Done> + 'static) {
+        self.tasks.push(Box::pin(task));
+    }
+
+    /// Starts what the home wants of the store, and hands on what tasks have asked.
+    pub(super) fn start_tasks(&mut self) {
+        for wanted in std::mem::take(&mut self.home.wants.rooms) {
+            let (store, kept) = (Arc::clone(&self.node.store), self.node.config.room_events_kept);
+            self.start(async move { Done::Room(wanted, reading::room(store, wanted, kept).await) });
+        }
+        for (to, page) in std::mem::take(&mut self.home.wants.pages) {
+            let store = Arc::clone(&self.node.store);
+            self.start(async move {
+                let reply = reading::page(store, page).await.unwrap_or_else(|error| {
+                    tracing::warn!(room = %page.room, %error, "history could not be read");
+                    Reply::Frame(Refusal::later(ErrorCode::UNAVAILABLE, 1_000).frame(page.request))
+                });
+                Done::Reply(to, reply)
+            });
+        }
+        // One at a time: what a sender sent first is looked up, and decided, first.
+        if !self.looking_up && !self.home.wants.lookups.is_empty() {
+            self.looking_up = true;
+            let lookups = std::mem::take(&mut self.home.wants.lookups);
+            let store = Arc::clone(&self.node.store);
+            self.start(async move { Done::Found(reading::look_up(store, lookups).await) });
+        }
+        while self.tasks.len() < ARRIVALS_MAX {
+            let Some((key, user)) = self.arrivals.pop_front() else { break };
+            self.start(large_rooms(self.asker.clone(), self.node.route, user, key));
+        }
+        for (shard, number, question) in self.asker.take_asked() {
+            let me = self.me;
+            self.send(shard, Message::Ask(me, number, question));
+        }
+    }
+
+    /// Acts on what a task came to.
+    pub(super) fn done(&mut self, done: Done) {
+        match done {
+            Done::Room(room, result) => self.home.loaded(self.now_ms, room, result),
+            Done::Found(found) => {
+                self.looking_up = false;
+                for (request, found) in found {
+                    self.home.found(self.now_ms, request, found);
+                }
+            }
+            Done::Reply(to, reply) => self.reply(to, reply),
+            Done::Route(request) => self.route(request),
+            Done::Tell(shard, number, answer) => self.send(shard, Message::Tell(number, answer)),
+            Done::Sizes(shard, number, user, rooms, stored) => {
+                let answer = self.send_large(shard, user, rooms, &stored);
+                self.send(shard, Message::Tell(number, answer));
+            }
+            Done::Large(key, heads) => self.subscribed(key, heads),
+        }
+    }
+
+    /// Answers another shard's question (or one of this shard's own tasks'), now or when the store has answered.
+    pub(super) fn asked(&mut self, shard: u16, number: u64, question: Question) {
+        let store = Arc::clone(&self.node.store);
+        match question {
+            Question::UserRooms { user, after, limit } => {
+                let changes = self.home.users.of(user);
+                self.start(async move {
+                    let stored = store.user_rooms(user, after, limit).await;
+                    let answer = stored.map(|stored| {
+                        let is_last = stored.len() < limit;
+                        Answer::Rooms(overlay(stored, &changes, after, limit, is_last))
+                    });
+                    Done::Tell(
+                        shard,
+                        number,
+                        answer.unwrap_or_else(|error| Answer::Failed(error.to_string())),
+                    )
+                });
+            }
+            Question::Full { users, max } => {
+                let users: Vec<_> = users.into_iter().map(|user| (user, self.home.users.of(user))).collect();
+                self.start(async move {
+                    let mut full = Vec::new();
+                    for (user, changes) in users {
+                        match store.user_rooms(user, None, max).await {
+                            Ok(stored) => {
+                                let is_last = stored.len() < max;
+                                if overlay(stored, &changes, None, max, is_last).len() >= max {
+                                    full.push(user);
+                                }
+                            }
+                            Err(error) => {
+                                return Done::Tell(shard, number, Answer::Failed(error.to_string()));
+                            }
+                        }
+                    }
+                    Done::Tell(shard, number, Answer::Full(full))
+                });
+            }
+            Question::Heads { user, rooms } => {
+                let known: Vec<_> = rooms.iter().map(|&room| self.home.head(room, user)).collect();
+                let missing =
+                    rooms.into_iter().zip(&known).filter(|(_, head)| head.is_none()).map(|(room, _)| room);
+                let missing: Vec<RoomId> = missing.collect();
+                self.start(async move {
+                    let answer = match reading::heads(store, user, missing).await {
+                        Ok(read) => {
+                            let mut read = read.into_iter();
+                            Answer::Heads(
+                                known
+                                    .into_iter()
+                                    .map(|head| head.unwrap_or_else(|| read.next().flatten()))
+                                    .collect(),
+                            )
+                        }
+                        Err(error) => Answer::Failed(error),
+                    };
+                    Done::Tell(shard, number, answer)
+                });
+            }
+            Question::Large { user, rooms } => {
+                let inbox_limit = self.node.config.inbox_limit as u64;
+                let unknown = rooms.iter().copied().filter(|&room| self.home.size(room, user).is_none());
+                let unknown = unknown.collect();
+                self.start(async move {
+                    match reading::sizes(store, user, unknown, inbox_limit).await {
+                        Ok(sizes) => Done::Sizes(shard, number, user, rooms, sizes),
+                        Err(error) => Done::Tell(shard, number, Answer::Failed(error)),
+                    }
+                });
+            }
+        }
+    }
+
+    /// From now on a shard gets the events of those of the rooms that are large, and hears where each stands now: what
+    /// came before is for its sessions to ask for.
+    fn send_large(
+        &mut self,
+        shard: u16,
+        user: UserId,
+        rooms: Vec<RoomId>,
+        stored: &HashMap<RoomId, Size>,
+    ) -> Answer {
+        let mut large = Vec::new();
+        for room in rooms {
+            let size = self.home.size(room, user).or_else(|| stored.get(&room).copied());
+            if let Some(Size { is_large: true, head_seq: seq }) = size {
+                self.interested(room, shard, true);
+                large.push(Head { room, seq });
+            }
+        }
+        Answer::Large(large)
+    }
+
+    /// A new session's large rooms send it their events from now on. Where they stand it is told with a ping, so that it
+    /// notices what happened between its asking and now.
+    fn subscribed(&mut self, key: Key, mut heads: Vec<Head>) {
+        let Some(session) = self.connections.get_mut(key).and_then(|connection| connection.session.as_mut())
+        else {
+            return;
+        };
+        let left = session.settle();
+        heads.retain(|head| !left.contains(&head.room));
+        heads.iter().for_each(|head| self.subscribe(head.room, key));
+        if !heads.is_empty() {
+            self.send_frame(key, &Frame::Ping { stamp: self.now_ms, heads });
+        }
+    }
+}
+
+/// The answer to `rooms`.
+pub(super) async fn room_list(
+    asker: Asker,
+    route: Route,
+    asked: rooms::Rooms,
+    to: Origin,
+    now_ms: u64,
+) -> Done {
+    Done::Reply(to, Reply::Frame(rooms::list(asker, route, asked, now_ms).await))
+}
+
+/// A request that makes users members: goes on to the room's home if all of them may have one more room.
+pub(super) async fn with_space(
+    asker: Asker,
+    route: Route,
+    request: Request<'static>,
+    rooms_max: usize,
+) -> Done {
+    let mut users = match &request.frame {
+        Frame::CreateRoom { members, .. } | Frame::AddMembers { members, .. } => members.clone(),
+        _ => Vec::new(),
+    };
+    if matches!(request.frame, Frame::CreateRoom { .. }) {
+        users.push(request.user);
+    }
+    let room = command::room_of(&request.frame).unwrap_or(RoomId::NIL);
+    let refusal = match rooms::one_without_space(&asker, route, room, &users, rooms_max).await {
+        Ok(None) => return Done::Route(request),
+        Ok(Some(user)) => Refusal::new(
+            ErrorCode::LIMIT,
+            format!("User {user} has {rooms_max} rooms, which is as many as a user may have."),
+        ),
+        Err(error) => {
+            tracing::warn!(%error, "rooms of users could not be counted");
+            Refusal::later(ErrorCode::UNAVAILABLE, 1_000)
+        }
+    };
+    let number = request.frame.request().unwrap_or(0);
+    Done::Reply(request.from, Reply::Frame(refusal.frame(number)))
+}
+
+/// Which of a new session's rooms are large, so that it subscribes to them.
+pub(super) async fn large_rooms(asker: Asker, route: Route, user: UserId, key: Key) -> Done {
+    let mut by_home: HashMap<u16, Vec<RoomId>> = HashMap::new();
+    match rooms::all_of(&asker, route, user).await {
+        Ok(all) => {
+            all.into_iter().for_each(|room| by_home.entry(route.home_of_room(room)).or_default().push(room))
+        }
+        Err(error) => {
+            tracing::warn!(%user, %error, "a session's rooms could not be read; it learns of events by asking")
+        }
+    }
+    let asked = by_home.into_iter().map(|(home, rooms)| asker.ask(home, Question::Large { user, rooms }));
+    let answers = join_all(asked).await.into_iter();
+    let large = answers.flat_map(|answer| match answer {
+        Answer::Large(heads) => heads,
+        _ => Vec::new(),
+    });
+    Done::Large(key, large.collect())
+}

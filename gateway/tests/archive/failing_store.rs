@@ -1,0 +1,92 @@
+//! A store that can be out of order.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use carillon_protocol::{ClientId, RoomId, UserId};
+use carillon_storage::{
+    Change, MemberRow, MemoryStore, Partition, Positions, RoomHeads, RoomRow, SentRow, Store, StoreError,
+    StoreResult, StoredEvent,
+};
+use futures_util::FutureExt;
+use futures_util::future::{self, BoxFuture};
+
+#[derive(Default)]
+pub struct FailingStore {
+    pub inner: MemoryStore,
+    apply_fails: AtomicBool,
+    persist_fails: AtomicBool,
+    /// How often something failed.
+    pub failures: AtomicU32,
+}
+
+impl FailingStore {
+    pub fn set(&self, apply_fails: bool, persist_fails: bool) {
+        self.apply_fails.store(apply_fails, Ordering::SeqCst);
+        self.persist_fails.store(persist_fails, Ordering::SeqCst);
+    }
+
+    fn unless<'a>(
+        &'a self,
+        fails: &AtomicBool,
+        call: impl FnOnce(&'a MemoryStore) -> BoxFuture<'a, StoreResult<()>>,
+    ) -> BoxFuture<'a, StoreResult<()>> {
+        if fails.load(Ordering::SeqCst) {
+            self.failures.fetch_add(1, Ordering::SeqCst);
+            return future::ready(Err(StoreError::Unavailable("out of order".to_owned()))).boxed();
+        }
+        call(&self.inner)
+    }
+}
+
+impl Store for FailingStore {
+    fn apply(&self, changes: Vec<Change>, archived: Vec<(Partition, u64)>) -> BoxFuture<'_, StoreResult<()>> {
+        self.unless(&self.apply_fails, |inner| inner.apply(changes, archived))
+    }
+
+    fn persist(&self) -> BoxFuture<'_, StoreResult<()>> {
+        self.unless(&self.persist_fails, |inner| inner.persist())
+    }
+
+    fn archived(&self, partitions: Partition) -> BoxFuture<'_, StoreResult<Positions>> {
+        self.inner.archived(partitions)
+    }
+
+    fn room(&self, room: RoomId) -> BoxFuture<'_, StoreResult<Option<RoomRow>>> {
+        self.inner.room(room)
+    }
+
+    fn room_heads(&self, user: UserId, rooms: Vec<RoomId>) -> BoxFuture<'_, StoreResult<RoomHeads>> {
+        self.inner.room_heads(user, rooms)
+    }
+
+    fn members(&self, room: RoomId, after: u64, limit: usize) -> BoxFuture<'_, StoreResult<Vec<MemberRow>>> {
+        self.inner.members(room, after, limit)
+    }
+
+    fn user_rooms(
+        &self,
+        user: UserId,
+        after: Option<RoomId>,
+        limit: usize,
+    ) -> BoxFuture<'_, StoreResult<Vec<RoomId>>> {
+        self.inner.user_rooms(user, after, limit)
+    }
+
+    fn events(
+        &self,
+        room: RoomId,
+        from_seq: u64,
+        limit: usize,
+        bytes_max: usize,
+    ) -> BoxFuture<'_, StoreResult<Vec<StoredEvent>>> {
+        self.inner.events(room, from_seq, limit, bytes_max)
+    }
+
+    fn sent(&self, ids: Vec<(RoomId, UserId, ClientId)>) -> BoxFuture<'_, StoreResult<Vec<Option<SentRow>>>> {
+        self.inner.sent(ids)
+    }
+
+    fn expire_sent(&self, before_ms: u64) -> BoxFuture<'_, StoreResult<()>> {
+        self.inner.expire_sent(before_ms)
+    }
+}

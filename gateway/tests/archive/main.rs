@@ -1,0 +1,13 @@
+//! What the archiver promises: a file per fact.
+#![allow(unreachable_pub, reason = "these modules are one program")]
+#![allow(clippy::unwrap_used, reason = "a test panics where its fact does not hold")]
+
+mod failing_store;
+mod harness;
+
+mod a_crash_loses_nothing;
+mod a_log_of_another_store_is_refused;
+mod a_store_outage_is_made_up_for;
+mod an_unreadable_record_is_set_aside;
+mod each_event_changes_its_rows;
+mod what_is_persisted_leaves_the_log;

@@ -1,0 +1,172 @@
+//! Many clients on one epoll loop.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use carillon_protocol::Frame;
+use mio::{Events, Interest, Poll, Token};
+
+use crate::link::{Link, Transport};
+use crate::token::Signer;
+
+/// Connections that are being opened at once: a storm is a scenario of its own.
+const OPENING_MAX: usize = 256;
+/// How long a whole fleet may take to come up, and any answer to come.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Clients, by number from 0.
+pub struct Fleet {
+    poll: Poll,
+    events: Events,
+    scratch: Vec<u8>,
+    /// Each client's connection.
+    pub links: Vec<Link>,
+    /// Connections that ended by themselves.
+    pub lost: u64,
+    marked: Vec<usize>,
+}
+
+/// Where the clients are and who they are.
+#[derive(Clone)]
+pub struct Place {
+    /// The node.
+    pub address: SocketAddr,
+    /// How they talk.
+    pub transport: Transport,
+    /// For their tokens.
+    pub signer: Signer,
+}
+
+impl Fleet {
+    /// Nobody yet.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            poll: Poll::new()?,
+            events: Events::with_capacity(1024),
+            scratch: vec![0; 256 * 1024],
+            links: Vec::new(),
+            lost: 0,
+            marked: Vec::new(),
+        })
+    }
+
+    /// Opens a session for each of these users, and waits until all are welcome. `heard` gets what else comes.
+    pub fn open(
+        &mut self,
+        place: &Place,
+        users: impl Iterator<Item = u64>,
+        mut heard: impl FnMut(usize, &mut Link, Frame<'_>),
+    ) -> anyhow::Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        let (mut opened, mut welcome) = (0, 0);
+        let mut users = users.peekable();
+        while users.peek().is_some() || welcome < opened {
+            while opened - welcome < OPENING_MAX
+                && let Some(user) = users.next()
+            {
+                self.connect(place, user).with_context(|| format!("user {user} cannot connect"))?;
+                opened += 1;
+            }
+            self.turn(Duration::from_millis(100), |number, link, frame| match frame {
+                Frame::Welcome { .. } => welcome += 1,
+                frame => heard(number, link, frame),
+            })?;
+            if Instant::now() > deadline {
+                bail!("only {welcome} of {opened} sessions were welcome within {PATIENCE:?}");
+            }
+        }
+        Ok(())
+    }
+
+    fn connect(&mut self, place: &Place, user: u64) -> anyhow::Result<()> {
+        let number = self.links.len();
+        let mut link = Link::connect(place.address, number, place.transport)?;
+        let token = place.signer.token(user).into();
+        link.say(&Frame::Hello { token, device: "loadtest".into(), agent: Some("carillon-loadtest".into()) });
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(&mut link.stream, Token(number), interest)?;
+        link.flush()?;
+        self.links.push(link);
+        Ok(())
+    }
+
+    /// Takes a connection in that says no hello.
+    pub fn adopt(&mut self, mut link: Link) -> io::Result<()> {
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(&mut link.stream, Token(self.links.len()), interest)?;
+        self.links.push(link);
+        Ok(())
+    }
+
+    /// Waits at most `patience` for something to come, and hands every frame to `heard`; pings are answered here.
+    pub fn turn(
+        &mut self,
+        patience: Duration,
+        mut heard: impl FnMut(usize, &mut Link, Frame<'_>),
+    ) -> anyhow::Result<()> {
+        match self.poll.poll(&mut self.events, Some(patience)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            other => other?,
+        }
+        for event in self.events.iter() {
+            let number = event.token().0;
+            let link = &mut self.links[number];
+            let read = link.read(&mut self.scratch, |link, frame| match frame {
+                Frame::Ping { stamp, .. } => link.say(&Frame::Pong { stamp }),
+                frame => heard(number, link, frame),
+            });
+            if read.and_then(|()| link.flush().map(drop)).is_err() {
+                self.lost += 1;
+                let _ = self.poll.registry().deregister(&mut link.stream);
+            }
+        }
+        Ok(())
+    }
+
+    /// Turns until `done`, which sees every frame; fails when that takes longer than anything may.
+    pub fn until(
+        &mut self,
+        what: &str,
+        mut done: impl FnMut(usize, &mut Link, Frame<'_>) -> bool,
+    ) -> anyhow::Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut is_done = false;
+        while !is_done {
+            self.turn(Duration::from_millis(100), |number, link, frame| {
+                is_done |= done(number, link, frame)
+            })?;
+            if Instant::now() > deadline {
+                bail!("waited {PATIENCE:?} in vain: {what}");
+            }
+            if self.lost > 0 {
+                bail!("{} connections were lost: {what}", self.lost);
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes that a client has something to say.
+    pub fn mark(&mut self, number: usize) {
+        self.marked.push(number);
+    }
+
+    /// Writes what the marked clients have to say, each once.
+    pub fn flush_marked(&mut self) -> io::Result<()> {
+        let mut marked = std::mem::take(&mut self.marked);
+        marked.sort_unstable();
+        marked.dedup();
+        for &number in &marked {
+            self.flush(number)?;
+        }
+        marked.clear();
+        self.marked = marked;
+        Ok(())
+    }
+
+    /// Writes what a client has to say.
+    pub fn flush(&mut self, number: usize) -> io::Result<()> {
+        self.links[number].flush().map(drop)
+    }
+}

@@ -1,0 +1,170 @@
+//! The gateway under test: started here, watched from outside, stopped by its own id.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use serde_json::Value;
+
+/// How long a gateway may take to start or to stop.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A gateway of our own, or one that runs already.
+pub struct Gateway {
+    /// Where it listens.
+    pub address: SocketAddr,
+    data: PathBuf,
+    own: Option<Own>,
+}
+
+struct Own {
+    program: PathBuf,
+    flags: Vec<String>,
+    child: Child,
+    /// Goes with the gateway.
+    _dir: tempfile::TempDir,
+}
+
+impl Gateway {
+    /// Starts `program` on a free port and in a temporary folder.
+    pub fn start(program: &Path, flags: &[String]) -> anyhow::Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let data = dir.path().join("data");
+        let (child, address) = spawn(program, &data, "127.0.0.1:0", flags)?;
+        let own = Own { program: program.to_owned(), flags: flags.to_vec(), child, _dir: dir };
+        Ok(Self { address, data, own: Some(own) })
+    }
+
+    /// One that runs already; `data` is where its development key is.
+    pub fn running(address: SocketAddr, data: &Path) -> Self {
+        Self { address, data: data.to_owned(), own: None }
+    }
+
+    /// The key that its tokens are signed with.
+    pub fn key(&self) -> PathBuf {
+        self.data.join("keys/dev.hs256")
+    }
+
+    /// Its process id, where it is ours.
+    pub fn pid(&self) -> Option<u32> {
+        self.own.as_ref().map(|own| own.child.id())
+    }
+
+    /// Stops it in order and starts it again, on the same data and port.
+    pub fn restart(&mut self) -> anyhow::Result<()> {
+        self.signal(libc::SIGTERM)?;
+        self.start_again()
+    }
+
+    /// Kills it, at once.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.signal(libc::SIGKILL)
+    }
+
+    /// Starts it again after it was stopped.
+    pub fn start_again(&mut self) -> anyhow::Result<()> {
+        let own =
+            self.own.as_mut().context("only a gateway that was started here can be restarted (--start)")?;
+        own.child = spawn(&own.program, &self.data, &self.address.to_string(), &own.flags)?.0;
+        Ok(())
+    }
+
+    fn signal(&mut self, signal: i32) -> anyhow::Result<()> {
+        let own =
+            self.own.as_mut().context("only a gateway that was started here can be stopped (--start)")?;
+        send_signal(&own.child, signal);
+        wait(&mut own.child)
+    }
+
+    /// What it counts (`/v1/stats`).
+    pub fn stats(&self) -> anyhow::Result<Value> {
+        let mut stream = TcpStream::connect(self.address)?;
+        stream.write_all(b"GET /v1/stats HTTP/1.1\r\nHost: node\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let body = answer.split("\r\n\r\n").nth(1).context("an answer without a body")?;
+        Ok(serde_json::from_str(body)?)
+    }
+
+    /// Its resident memory, in bytes.
+    pub fn resident_bytes(&self) -> anyhow::Result<u64> {
+        let pid = self.pid().context("memory is measured of a gateway that was started here (--start)")?;
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
+    }
+
+    /// The processor time it has used.
+    pub fn cpu(&self) -> anyhow::Result<Duration> {
+        cpu(self.pid().context("time is measured of a gateway that was started here (--start)")?)
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        if let Some(own) = &mut self.own {
+            send_signal(&own.child, libc::SIGTERM);
+            if wait(&mut own.child).is_err() {
+                let _ = own.child.kill();
+                let _ = own.child.wait();
+            }
+        }
+    }
+}
+
+/// The processor time a process has used.
+pub fn cpu(pid: u32) -> anyhow::Result<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The name may hold spaces; what follows it does not.
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |field: usize| fields.get(field).and_then(|ticks| ticks.parse::<u64>().ok()).unwrap_or(0);
+    // SAFETY: sysconf reads a constant.
+    let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) }.max(1) as u64;
+    Ok(Duration::from_millis((ticks(11) + ticks(12)) * 1000 / per_second))
+}
+
+fn spawn(program: &Path, data: &Path, listen: &str, flags: &[String]) -> anyhow::Result<(Child, SocketAddr)> {
+    let mut child = Command::new(program)
+        .args(["serve", "--listen", listen, "--log-level", "warn", "--data"])
+        .arg(data)
+        .args(flags)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .with_context(|| format!("cannot start {}", program.display()))?;
+    let mut address = None;
+    let lines = BufReader::new(child.stdout.take().context("no output")?).lines();
+    for line in lines.map_while(Result::ok) {
+        if let Some(rest) = line.trim().strip_prefix("listens on") {
+            address = rest.split_whitespace().next().and_then(|it| it.parse().ok());
+        }
+        if line.trim().starts_with("open") {
+            return Ok((child, address.context("the gateway did not say where it listens")?));
+        }
+    }
+    let ended = child.wait()?;
+    bail!(
+        "the gateway did not start ({ended}); try it by hand: {} serve --data {}",
+        program.display(),
+        data.display()
+    )
+}
+
+fn send_signal(child: &Child, signal: i32) {
+    // SAFETY: a child that was not waited for keeps its id, so nobody else can get the signal.
+    unsafe { libc::kill(child.id() as i32, signal) };
+}
+
+fn wait(child: &mut Child) -> anyhow::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while child.try_wait()?.is_none() {
+        if Instant::now() > deadline {
+            bail!("the gateway did not stop within {PATIENCE:?}");
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(())
+}

@@ -1,0 +1,212 @@
+//! One client's connection: frames out, frames in, over raw TCP or WebSocket.
+
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+
+use carillon_protocol::{Decoded, Frame, decode, encode};
+use clap::ValueEnum;
+use mio::net::TcpStream;
+use serde::{Deserialize, Serialize};
+use socket2::{Domain, Socket, Type};
+
+/// How a client talks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ValueEnum)]
+pub enum Transport {
+    /// Frames, back to back.
+    Tcp,
+    /// Binary WebSocket messages.
+    Ws,
+}
+
+/// Source addresses used in turn, so that one node's port does not limit how many clients a machine can be: 127.0.1.1
+/// to 127.0.1.200.
+const SOURCES: usize = 200;
+
+/// A connection.
+pub struct Link {
+    /// The socket.
+    pub stream: TcpStream,
+    transport: Transport,
+    /// Whether the answer to the upgrade is still to come.
+    upgrading: bool,
+    /// Came, and is not a whole frame yet.
+    kept: Vec<u8>,
+    /// To be written.
+    out: Vec<u8>,
+    frame: Vec<u8>,
+    /// Bytes that have come.
+    pub read_bytes: u64,
+}
+
+impl Link {
+    /// Connects, as the client of that number.
+    pub fn connect(to: SocketAddr, number: usize, transport: Transport) -> io::Result<Self> {
+        let mut link = Self::connect_to_floor(to, number, transport)?;
+        if transport == Transport::Ws {
+            link.upgrading = true;
+            let request = format!(
+                "GET /v1/ws HTTP/1.1\r\nHost: {to}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                 Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+                 Sec-WebSocket-Protocol: carillon.v1\r\n\r\n"
+            );
+            link.out.extend_from_slice(request.as_bytes());
+        }
+        Ok(link)
+    }
+
+    /// Connects to something that writes frames without a handshake before them.
+    pub fn connect_to_floor(to: SocketAddr, number: usize, transport: Transport) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
+        if to.ip().is_loopback() && to.is_ipv4() {
+            let source = SocketAddr::from(([127, 0, 1, 1 + (number % SOURCES) as u8], 0));
+            socket.bind(&source.into())?;
+        }
+        socket.connect(&to.into())?;
+        socket.set_tcp_nodelay(true)?;
+        socket.set_nonblocking(true)?;
+        Ok(Self {
+            stream: TcpStream::from_std(socket.into()),
+            transport,
+            upgrading: false,
+            kept: Vec::new(),
+            out: Vec::new(),
+            frame: Vec::new(),
+            read_bytes: 0,
+        })
+    }
+
+    /// Appends a frame to what will be written.
+    pub fn say(&mut self, frame: &Frame<'_>) {
+        match self.transport {
+            Transport::Tcp => encode(frame, &mut self.out),
+            Transport::Ws => {
+                self.frame.clear();
+                encode(frame, &mut self.frame);
+                write_masked_header(&mut self.out, self.frame.len());
+                self.out.extend_from_slice(&self.frame);
+            }
+        }
+    }
+
+    /// Writes what the kernel takes; says whether that was all.
+    pub fn flush(&mut self) -> io::Result<bool> {
+        let mut written = 0;
+        while written < self.out.len() {
+            match self.stream.write(&self.out[written..]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(more) => written += more,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.out.drain(..written);
+        if self.out.is_empty() && self.out.capacity() > 4096 {
+            self.out = Vec::new();
+        }
+        Ok(self.out.is_empty())
+    }
+
+    /// Reads what came and calls `each` for every frame. An end of the connection is an error.
+    pub fn read(&mut self, scratch: &mut [u8], mut each: impl FnMut(&mut Self, Frame<'_>)) -> io::Result<()> {
+        loop {
+            let read = match self.stream.read(scratch) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            self.read_bytes += read as u64;
+            if self.kept.is_empty() {
+                let used = self.take(&scratch[..read], &mut each)?;
+                self.kept.extend_from_slice(&scratch[used..read]);
+            } else {
+                let mut kept = std::mem::take(&mut self.kept);
+                kept.extend_from_slice(&scratch[..read]);
+                let used = self.take(&kept, &mut each)?;
+                kept.drain(..used);
+                self.kept = if kept.is_empty() { Vec::new() } else { kept };
+            }
+            if read < scratch.len() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes what is whole; says how much that was.
+    fn take(&mut self, bytes: &[u8], each: &mut impl FnMut(&mut Self, Frame<'_>)) -> io::Result<usize> {
+        let mut at = 0;
+        if self.upgrading {
+            let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { return Ok(0) };
+            if !bytes.starts_with(b"HTTP/1.1 101 ") {
+                let answer = String::from_utf8_lossy(&bytes[..end]).into_owned();
+                return Err(io::Error::other(format!("the upgrade was refused: {answer}")));
+            }
+            self.upgrading = false;
+            at = end + 4;
+        }
+        match self.transport {
+            Transport::Tcp => Ok(at + self.frames(&bytes[at..], each)?),
+            Transport::Ws => {
+                while let Some((payload, used)) = message(&bytes[at..])? {
+                    self.frames(payload, each)?;
+                    at += used;
+                }
+                Ok(at)
+            }
+        }
+    }
+
+    fn frames(&mut self, bytes: &[u8], each: &mut impl FnMut(&mut Self, Frame<'_>)) -> io::Result<usize> {
+        let mut at = 0;
+        loop {
+            match decode(&bytes[at..], usize::MAX).map_err(io::Error::other)? {
+                Decoded::Frame { frame, used } => {
+                    at += used;
+                    each(self, frame);
+                }
+                Decoded::Skipped { used } => at += used,
+                Decoded::Incomplete => return Ok(at),
+            }
+        }
+    }
+}
+
+/// The header of a client's binary message. Its key is zero, which masks nothing and is as good as any against a node.
+fn write_masked_header(out: &mut Vec<u8>, len: usize) {
+    out.push(0x82);
+    match len {
+        0..=125 => out.push(0x80 | len as u8),
+        126..=0xffff => {
+            out.push(0x80 | 126);
+            out.extend_from_slice(&(len as u16).to_be_bytes());
+        }
+        _ => {
+            out.push(0x80 | 127);
+            out.extend_from_slice(&(len as u64).to_be_bytes());
+        }
+    }
+    out.extend_from_slice(&[0; 4]);
+}
+
+/// The server's next message, if it is whole: the payload of a binary one (of others, nothing), and how long it was.
+fn message(bytes: &[u8]) -> io::Result<Option<(&[u8], usize)>> {
+    let [first, second, ..] = bytes else { return Ok(None) };
+    let (len, at) = match second & 0x7f {
+        126 => (bytes.get(2..4).map(|len| u64::from(u16::from_be_bytes([len[0], len[1]]))), 4),
+        127 => (bytes.get(2..10).map(|len| len.iter().fold(0, |all, &byte| all << 8 | u64::from(byte))), 10),
+        short => (Some(u64::from(short)), 2),
+    };
+    let Some(end) = len.map(|len| at + len as usize).filter(|end| *end <= bytes.len()) else {
+        return Ok(None);
+    };
+    match first & 0x0f {
+        0x2 => Ok(Some((&bytes[at..end], end))),
+        0x8 => Err(io::Error::other(format!(
+            "closed: {}",
+            String::from_utf8_lossy(&bytes[(at + 2).min(end)..end])
+        ))),
+        _ => Ok(Some((&[], end))),
+    }
+}

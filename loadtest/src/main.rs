@@ -1,0 +1,83 @@
+//! The program `carillon-loadtest`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use carillon_loadtest::report::Table;
+use carillon_loadtest::scenario::{fanout, idle, kills, sends};
+use carillon_loadtest::worker;
+use clap::{Parser, Subcommand};
+
+const EXAMPLES: &str = "\
+Examples:
+  carillon-loadtest idle   --start target/release/carillon
+  carillon-loadtest fanout --start target/release/carillon --subscribers 10000 --outstanding 16
+  carillon-loadtest sends  --start target/release/carillon --rate 50000
+  carillon-loadtest kills  --start target/release/carillon --rounds 1000
+  carillon-loadtest sends  --address 127.0.0.1:8080 --data carillon-data --rate 1000
+
+Every run checks every client's stream for gaps, repeats and order, and ends with 1 if anything was wrong.";
+
+/// Drives a Carillon node, measures it, and checks every client's stream while it does
+#[derive(Parser)]
+#[command(version, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    scenario: Scenario,
+    /// Write the figures there too, as JSON
+    #[arg(long, global = true, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Scenario {
+    /// What a session costs that does nothing: memory between two sizes
+    Idle(idle::Idle),
+    /// One room, many subscribers, against bare writes in the same run
+    Fanout(fanout::Fanout),
+    /// Durable sends at a fixed rate, and how long they take
+    Sends(sends::Sends),
+    /// Kills the node at random moments; afterwards everything acknowledged must be there, once, in one order
+    Kills(kills::Kills),
+    #[command(hide = true)]
+    Worker,
+    #[command(hide = true)]
+    FloorReaders { order: String },
+    #[command(hide = true)]
+    Floor { count: usize, outstanding: usize, hex: String },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("carillon-loadtest: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> anyhow::Result<()> {
+    let table = match &cli.scenario {
+        Scenario::Idle(idle) => idle::run(idle)?,
+        Scenario::Fanout(fanout) => fanout::run(fanout)?,
+        Scenario::Sends(sends) => sends::run(sends)?,
+        Scenario::Kills(kills) => kills::run(kills)?,
+        Scenario::Worker => return worker::run(),
+        Scenario::FloorReaders { order } => return fanout::floor_readers(order),
+        Scenario::Floor { count, outstanding, hex } => return fanout::floor(*count, *outstanding, hex),
+    };
+    show(cli, &table)
+}
+
+#[expect(clippy::print_stdout, reason = "the figures are what the program is for")]
+fn show(cli: &Cli, table: &Table) -> anyhow::Result<()> {
+    print!("{table}");
+    if let Some(path) = &cli.json {
+        let json = serde_json::to_string_pretty(table)?;
+        std::fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! What a run prints: a table for people, the same as JSON for machines.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// A figure that was measured.
+#[derive(Clone, Debug, Serialize)]
+pub struct Figure {
+    /// Of what.
+    pub name: String,
+    /// How much.
+    pub value: f64,
+    /// Of which unit.
+    pub unit: &'static str,
+    /// What it should not exceed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at_most: Option<f64>,
+    /// What it should reach.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at_least: Option<f64>,
+}
+
+impl Figure {
+    /// A figure without a goal.
+    pub fn new(name: impl Into<String>, value: f64, unit: &'static str) -> Self {
+        Self { name: name.into(), value, unit, at_most: None, at_least: None }
+    }
+
+    /// With a goal that it should not exceed.
+    pub fn at_most(self, goal: f64) -> Self {
+        Self { at_most: Some(goal), ..self }
+    }
+
+    /// With a goal that it should reach.
+    pub fn at_least(self, goal: f64) -> Self {
+        Self { at_least: Some(goal), ..self }
+    }
+
+    fn goal(&self) -> String {
+        match (self.at_least, self.at_most) {
+            (Some(goal), _) => verdict("≥", goal, self.value >= goal),
+            (_, Some(goal)) => verdict("≤", goal, self.value <= goal),
+            _ => String::new(),
+        }
+    }
+}
+
+fn verdict(sign: &str, goal: f64, is_reached: bool) -> String {
+    format!("  goal {sign} {}: {}", number(goal), if is_reached { "reached" } else { "missed" })
+}
+
+/// What a scenario measured.
+#[derive(Clone, Debug, Serialize)]
+pub struct Table {
+    /// Which.
+    pub scenario: &'static str,
+    /// What.
+    pub figures: Vec<Figure>,
+}
+
+impl Table {
+    /// A scenario's figures.
+    pub fn new(scenario: &'static str, figures: Vec<Figure>) -> Self {
+        Self { scenario, figures }
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.scenario)?;
+        let width = self.figures.iter().map(|figure| figure.name.chars().count()).max().unwrap_or(0);
+        for figure in &self.figures {
+            let Figure { name, value, unit, .. } = figure;
+            writeln!(f, "  {name:width$}  {:>12} {unit}{}", number(*value), figure.goal())?;
+        }
+        Ok(())
+    }
+}
+
+/// Three digits that count, and thousands apart.
+fn number(value: f64) -> String {
+    if value.abs() < 100.0 {
+        return format!("{value:.3}").trim_end_matches('0').trim_end_matches('.').to_owned();
+    }
+    let digits = format!("{:.0}", value.abs());
+    let mut parts = Vec::new();
+    let mut rest = digits.as_str();
+    while rest.len() > 3 {
+        let (head, tail) = rest.split_at(rest.len() - 3);
+        parts.push(tail);
+        rest = head;
+    }
+    parts.push(rest);
+    parts.reverse();
+    format!("{}{}", if value < 0.0 { "-" } else { "" }, parts.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_for_people() {
+        let shown: Vec<_> = [0.0, 0.954, 12.5, 1024.4, 1_234_567.0, -4321.0].map(number).into();
+        assert_eq!(shown, ["0", "0.954", "12.5", "1,024", "1,234,567", "-4,321"]);
+    }
+
+    #[test]
+    fn a_goal_that_is_missed_is_called_missed() {
+        assert!(Figure::new("", 1.0, "").at_most(0.5).goal().contains("missed"));
+        assert!(Figure::new("", 1.0, "").at_least(0.5).goal().contains("reached"));
+    }
+}

@@ -1,0 +1,191 @@
+//! `idle`: what a session costs that does nothing. Memory is read at two sizes, so that what a node costs without any falls out.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use carillon_protocol::Frame;
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{Target, create_room, room, user};
+use crate::fleet::Fleet;
+use crate::report::{Figure, Table};
+use crate::worker::{Order, Report, Sessions, Worker};
+
+/// Rooms that a worker creates at a time: creating is not what is measured, and a node takes only so many at once.
+const ROOMS_AT_ONCE: u64 = 256;
+
+/// What to measure.
+#[derive(Args, Clone, Debug)]
+pub struct Idle {
+    #[command(flatten)]
+    target: Target,
+    /// Sessions at the first reading
+    #[arg(long, default_value_t = 4_000)]
+    small: u64,
+    /// Sessions at the second
+    #[arg(long, default_value_t = 16_000)]
+    large: u64,
+    /// Rooms that each session's user is a member of; as many members are in each room
+    #[arg(long, default_value_t = 20)]
+    rooms: u64,
+    /// Processes that hold the clients' ends
+    #[arg(long, default_value_t = 2)]
+    workers: u64,
+    /// Seconds to let the node come to rest before each reading
+    #[arg(long, default_value_t = 40)]
+    rest: u64,
+}
+
+/// Rooms for a worker to create: one for each of its users, who each are a member of as many.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Rooms {
+    run: Uuid,
+    first_user: u64,
+    users: u64,
+    members: u64,
+}
+
+/// Each of the worker's users creates the room of their number, with the users after them (around the corner) as members: so
+/// everyone is in as many rooms as a room has members.
+pub fn create_rooms(fleet: &mut Fleet, rooms: &Rooms) -> anyhow::Result<()> {
+    let first_link = fleet.links.len() - rooms.users as usize;
+    for first in (0..rooms.users).step_by(ROOMS_AT_ONCE as usize) {
+        let last = rooms.users.min(first + ROOMS_AT_ONCE);
+        for index in first..last {
+            let members =
+                (1..rooms.members).map(|step| user(rooms.first_user + (index + step) % rooms.users));
+            let id = room(rooms.run, rooms.first_user + index);
+            fleet.links[first_link + index as usize].say(&create_room(
+                1,
+                id,
+                members.collect::<Result<_, _>>()?,
+            ));
+            fleet.flush(first_link + index as usize)?;
+        }
+        created(fleet, last - first)?;
+    }
+    Ok(())
+}
+
+/// Waits until so many rooms are there.
+fn created(fleet: &mut Fleet, wanted: u64) -> anyhow::Result<()> {
+    let (mut created, mut refused) = (0, None);
+    fleet.until("rooms are created", |_, _, frame| {
+        match frame {
+            Frame::Ack { .. } => created += 1,
+            Frame::Error { message, .. } => refused = Some(message.into_owned()),
+            _ => {}
+        }
+        created == wanted || refused.is_some()
+    })?;
+    refused.map_or(Ok(()), |message| Err(anyhow::anyhow!("a room was refused: {message}")))
+}
+
+/// Runs it.
+pub fn run(idle: &Idle) -> anyhow::Result<Table> {
+    let mut gateway = idle.target.gateway()?;
+    let (address, key) = (gateway.address, gateway.key());
+    let sessions = |first_user, count| {
+        let (transport, key) = (idle.target.transport, key.clone());
+        Order::Open(Sessions { address, transport, key, first_user, count })
+    };
+    eprintln!("{} users create a room each, with {} members", idle.large, idle.rooms);
+    let share = idle.large / idle.workers;
+    let run = Uuid::new_v4();
+    let mut makers = start(idle.workers)?;
+    for (index, maker) in makers.iter_mut().enumerate() {
+        let first_user = 1 + index as u64 * share;
+        maker.order(&sessions(first_user, share))?;
+        maker.order(&Order::CreateRooms(Rooms { run, first_user, users: share, members: idle.rooms }))?;
+    }
+    wait(&mut makers, 2)?;
+    drop(makers);
+    // What creating them took is not what having them takes.
+    eprintln!("the gateway starts again, with the rooms on disk");
+    gateway.restart()?;
+    let before = gateway.resident_bytes()?;
+    let kernel_before = kernel()?;
+    let mut workers = start(idle.workers)?;
+    let mut readings = Vec::new();
+    let mut open = 0;
+    for size in [idle.small, idle.large] {
+        let more = (size - open) / idle.workers;
+        for (index, worker) in workers.iter_mut().enumerate() {
+            let first_user = 1 + index as u64 * share + open / idle.workers;
+            worker.order(&sessions(first_user, more))?;
+        }
+        wait(&mut workers, 1)?;
+        open = size;
+        rest(idle.rest, size);
+        let (cpu, cpu_for) = (gateway.cpu()?, Duration::from_secs(10));
+        std::thread::sleep(cpu_for);
+        let cpu_us_per_s = (gateway.cpu()? - cpu).as_micros() as f64 / cpu_for.as_secs_f64();
+        readings.push((gateway.resident_bytes()?, cpu_us_per_s));
+    }
+    let kernel_after = kernel()?;
+    let stats = gateway.stats()?;
+    let connected = stats["connections"].as_u64().context("no count of connections")?;
+    anyhow::ensure!(connected >= idle.large, "only {connected} connections are left");
+    let slope = (readings[1].0 as f64 - readings[0].0 as f64) / (idle.large - idle.small) as f64;
+    // Both ends are on this machine, so each session's share of the kernel is two sockets.
+    let kernel = (kernel_after as f64 - kernel_before as f64) / idle.large as f64;
+    Ok(Table::new(
+        "idle",
+        vec![
+            Figure::new("memory without sessions", before as f64 / 1e6, "MB resident"),
+            Figure::new(
+                format!("memory with {} sessions", idle.small),
+                readings[0].0 as f64 / 1e6,
+                "MB resident",
+            ),
+            Figure::new(
+                format!("memory with {} sessions", idle.large),
+                readings[1].0 as f64 / 1e6,
+                "MB resident",
+            ),
+            Figure::new(
+                format!("a session, member of {} rooms", idle.rooms),
+                slope,
+                "bytes of the gateway's memory",
+            )
+            .at_most(1024.0),
+            Figure::new("its two sockets (both ends are here)", kernel, "bytes of the kernel's slabs"),
+            Figure::new(
+                "a session's pings",
+                readings[1].1 / idle.large as f64,
+                "µs of processor time a second",
+            ),
+        ],
+    ))
+}
+
+fn start(workers: u64) -> anyhow::Result<Vec<Worker>> {
+    (0..workers).map(|_| Worker::start()).collect()
+}
+
+fn wait(workers: &mut [Worker], orders: usize) -> anyhow::Result<()> {
+    for _ in 0..orders {
+        for worker in workers.iter_mut() {
+            anyhow::ensure!(matches!(worker.report()?, Report::Done));
+        }
+    }
+    Ok(())
+}
+
+fn rest(seconds: u64, size: u64) {
+    for left in (1..=seconds).rev() {
+        eprint!("\r{size} sessions are open; {left} s of rest ");
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    eprintln!("\r{size} sessions are open and at rest      ");
+}
+
+/// What the kernel's slabs take, in bytes.
+fn kernel() -> anyhow::Result<u64> {
+    let meminfo = std::fs::read_to_string("/proc/meminfo")?;
+    let line =
+        meminfo.lines().find_map(|line| line.strip_prefix("Slab:")).context("no Slab in /proc/meminfo")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
+}

@@ -1,0 +1,85 @@
+//! What can be driven: a file a scenario.
+
+pub mod fanout;
+pub mod idle;
+pub mod kills;
+pub mod sends;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use carillon_protocol::{ClientId, Frame, RoomId, UserId};
+use clap::Args;
+use uuid::Uuid;
+
+use crate::fleet::Place;
+use crate::gateway::Gateway;
+use crate::link::Transport;
+use crate::token::Signer;
+
+/// Which gateway.
+#[derive(Args, Clone, Debug)]
+pub struct Target {
+    /// Start this program (carillon) for the run, on a free port and in a temporary folder
+    #[arg(long, value_name = "PROGRAM", conflicts_with = "address")]
+    pub start: Option<PathBuf>,
+    /// Drive the gateway that listens there
+    #[arg(long, value_name = "ADDR:PORT", requires = "data")]
+    pub address: Option<SocketAddr>,
+    /// Its data folder, where its development key is
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// A flag for the gateway that is started, such as --flag=--shards=1; may be repeated
+    #[arg(long = "flag", value_name = "FLAG", allow_hyphen_values = true)]
+    pub flags: Vec<String>,
+    /// How clients talk
+    #[arg(long, value_enum, default_value = "ws")]
+    pub transport: Transport,
+}
+
+impl Target {
+    /// Starts the gateway, or finds it.
+    pub fn gateway(&self) -> anyhow::Result<Gateway> {
+        self.gateway_with(&[])
+    }
+
+    /// The same, with flags that the scenario needs.
+    pub fn gateway_with(&self, flags: &[&str]) -> anyhow::Result<Gateway> {
+        match (&self.start, self.address, &self.data) {
+            (Some(program), ..) => {
+                let all = flags.iter().map(|flag| (*flag).to_owned()).chain(self.flags.iter().cloned());
+                Gateway::start(program, &all.collect::<Vec<_>>())
+            }
+            (None, Some(address), Some(data)) => Ok(Gateway::running(address, data)),
+            _ => bail!("say which gateway: --start target/release/carillon, or --address and --data"),
+        }
+    }
+
+    /// Where its clients go.
+    pub fn place(&self, gateway: &Gateway) -> anyhow::Result<Place> {
+        let signer = Signer::open(&gateway.key())?;
+        Ok(Place { address: gateway.address, transport: self.transport, signer })
+    }
+}
+
+/// The user of that number; users are numbered from 1.
+pub fn user(number: u64) -> anyhow::Result<UserId> {
+    UserId::new(number).context("a user's number is out of range")
+}
+
+/// A room, named by the run and its number: so that processes agree on it without talking.
+pub fn room(run: Uuid, number: u64) -> RoomId {
+    let mixed = run.as_u128() ^ (u128::from(number) << 1 | 1);
+    RoomId::from(uuid::Builder::from_random_bytes(mixed.to_be_bytes()).into_uuid())
+}
+
+/// A new client id.
+pub fn client_id() -> ClientId {
+    ClientId::from(Uuid::new_v4())
+}
+
+/// A `create_room`.
+pub fn create_room(request: u64, room: RoomId, members: Vec<UserId>) -> Frame<'static> {
+    Frame::CreateRoom { request, room, name: "load".into(), members }
+}
