@@ -140,6 +140,12 @@ fn pages_of_other_origins_are_refused_once_origins_are_named() {
     assert_eq!(allowed("https://chat.example.com"), 101);
     assert_eq!(allowed("https://evil.example.com"), 403);
     assert_eq!(allowed("null"), 403);
+    assert_eq!(
+        allowed("https://evil.example\r\nOrigin: https://chat.example.com"),
+        403,
+        "one good one is not enough"
+    );
+    assert_eq!(allowed("https://chat.example.com\r\nOrigin: https://evil.example"), 403);
     assert_eq!(allowed(""), 101, "not a browser");
 }
 
