@@ -137,11 +137,9 @@ impl Running {
     }
 }
 
-/// One shard a core, unless the settings say how many.
+/// As many shards as the settings say, and no more than have a partition each and fit into the directory.
 fn shard_count(config: &Config) -> u16 {
-    let cores = || thread::available_parallelism().map_or(1, usize::from);
-    let shards = if config.shards == 0 { cores() } else { config.shards };
-    shards.min(SHARDS_MAX).min(usize::from(config.partitions)) as u16
+    config.shard_count().min(SHARDS_MAX).min(usize::from(config.partitions)) as u16
 }
 
 fn log_config(config: &Config, data: &Path) -> FileLogConfig {

@@ -4,16 +4,16 @@ use carillon_protocol::frame::{Member, Role};
 use carillon_protocol::{ErrorCode, EventBody, Frame, UserId};
 
 use super::create_room::distinct;
-use super::{Decided, Decision, Refusal, Turn, member, owner};
+use super::{Decided, Decision, Refusal, Turn, member, owner, page_len};
 use crate::config::Config;
 use crate::home::ledger::After;
 use crate::home::room::Room;
 use crate::shard::message::{Membership, Reply};
 
 /// How many members a `member_list` holds at most.
-const PAGE_MAX: u64 = 1000;
+const PAGE_MAX: usize = 1000;
 /// How many bytes a `member_list` has, about.
-pub const LIST_BYTES: usize = 12 * PAGE_MAX as usize;
+pub const LIST_BYTES: usize = 12 * PAGE_MAX;
 
 /// At least one user, and no more than a request may name.
 pub fn check(members: &[UserId], settings: &Config) -> Result<(), Refusal> {
@@ -69,8 +69,7 @@ pub fn leave(room: &mut Room, turn: &mut Turn<'_>) -> Decision {
 /// `members`: who belongs to the room, in order of id.
 pub fn list(room: &Room, turn: &mut Turn<'_>, after_user: u64, limit: u64) -> Decision {
     member(room, turn.user)?;
-    let limit = if limit == 0 { PAGE_MAX } else { limit.min(PAGE_MAX) };
-    let (rows, more) = room.members.page(after_user, limit as usize);
+    let (rows, more) = room.members.page(after_user, page_len(limit, PAGE_MAX));
     let members =
         rows.iter().map(|row| Member { user: row.user, role: row.role, read_seq: row.read_seq }).collect();
     let frame = Frame::MemberList { request: turn.request, room: room.id, members, more };

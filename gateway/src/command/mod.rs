@@ -23,6 +23,11 @@ use crate::home::ledger::{Ack, After, Ledger};
 use crate::home::room::{Head, Room};
 use crate::shard::message::{Origin, Reply};
 
+/// When to come back where too much waits.
+const RETRY_BUSY_MS: u64 = 200;
+/// When to come back where the log, the store or the node is away.
+const RETRY_UNAVAILABLE_MS: u64 = 1_000;
+
 /// Why a request was not done.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Refusal {
@@ -40,8 +45,9 @@ impl Refusal {
         Self { code, message: message.into(), retry_after_ms: None }
     }
 
-    /// A request that may be repeated later.
-    pub fn later(code: ErrorCode, retry_after_ms: u64) -> Self {
+    /// A request that may be repeated later: soon where only too much waits, less soon where something is away.
+    pub fn later(code: ErrorCode) -> Self {
+        let retry_after_ms = if code == ErrorCode::BUSY { RETRY_BUSY_MS } else { RETRY_UNAVAILABLE_MS };
         Self { code, message: code.sentence().into(), retry_after_ms: Some(retry_after_ms) }
     }
 
@@ -114,6 +120,14 @@ pub fn owner(room: &Room, user: UserId) -> Result<&MemberRow, Refusal> {
         return Ok(row);
     }
     Err(Refusal::new(ErrorCode::FORBIDDEN, "Only an owner of the room may do that."))
+}
+
+/// How many of something an answer holds: as many as are asked for, at most `max`, and that where 0 leaves it to us.
+pub fn page_len(asked: u64, max: usize) -> usize {
+    match usize::try_from(asked).unwrap_or(usize::MAX) {
+        0 => max,
+        asked => asked.min(max),
+    }
 }
 
 /// The room a frame is about, when it is about one.

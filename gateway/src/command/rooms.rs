@@ -7,7 +7,7 @@ use carillon_protocol::{ErrorCode, Frame, RoomId, UserId};
 use futures_util::future::join_all;
 use hashbrown::HashMap;
 
-use super::Refusal;
+use super::{Refusal, page_len};
 use crate::route::Route;
 use crate::shard::ask::Asker;
 use crate::shard::message::{Answer, Question};
@@ -43,7 +43,7 @@ pub async fn list(asker: Asker, route: Route, asked: Rooms, now_ms: u64) -> Fram
         Ok(entries) => page(entries, asked, now_ms),
         Err(error) => {
             tracing::warn!(user = %asked.user, %error, "a room list could not be made");
-            Refusal::later(ErrorCode::UNAVAILABLE, 1_000).frame(asked.request)
+            Refusal::later(ErrorCode::UNAVAILABLE).frame(asked.request)
         }
     }
 }
@@ -85,10 +85,7 @@ pub async fn one_without_space(
 
 /// Those of these users who have as many rooms as a user may have.
 async fn full(asker: &Asker, route: Route, users: &[UserId], max: usize) -> Result<Vec<UserId>, String> {
-    let mut by_home: HashMap<u16, Vec<UserId>> = HashMap::new();
-    for &user in users {
-        by_home.entry(route.home_of_user(user)).or_default().push(user);
-    }
+    let by_home = grouped(users.iter().copied(), |user| route.home_of_user(user));
     let asked = by_home.into_iter().map(|(home, users)| asker.ask(home, Question::Full { users, max }));
     let mut full = Vec::new();
     for answer in join_all(asked).await {
@@ -101,12 +98,21 @@ async fn full(asker: &Asker, route: Route, users: &[UserId], max: usize) -> Resu
     Ok(full)
 }
 
+/// Those of each home together, so that each is asked once.
+pub fn grouped<T: Copy>(
+    all: impl IntoIterator<Item = T>,
+    home_of: impl Fn(T) -> u16,
+) -> HashMap<u16, Vec<T>> {
+    let mut by_home: HashMap<u16, Vec<T>> = HashMap::new();
+    for one in all {
+        by_home.entry(home_of(one)).or_default().push(one);
+    }
+    by_home
+}
+
 /// How all rooms of a user stand.
 async fn entries(asker: &Asker, route: Route, user: UserId) -> Result<Vec<RoomEntry<'static>>, String> {
-    let mut by_home: HashMap<u16, Vec<RoomId>> = HashMap::new();
-    for room in all_of(asker, route, user).await? {
-        by_home.entry(route.home_of_room(room)).or_default().push(room);
-    }
+    let by_home = grouped(all_of(asker, route, user).await?, |room| route.home_of_room(room));
     let asked = by_home.into_iter().map(|(home, rooms)| asker.ask(home, Question::Heads { user, rooms }));
     let mut entries = Vec::new();
     for answer in join_all(asked).await {
@@ -121,10 +127,7 @@ async fn entries(asker: &Asker, route: Route, user: UserId) -> Result<Vec<RoomEn
 
 /// The page asked for, of all entries.
 fn page(mut entries: Vec<RoomEntry<'static>>, asked: Rooms, now_ms: u64) -> Frame<'static> {
-    let limit = match asked.limit as usize {
-        0 => PAGE_MAX,
-        limit => limit.min(PAGE_MAX),
-    };
+    let limit = page_len(asked.limit, PAGE_MAX);
     let place = |entry: &RoomEntry<'_>| (std::cmp::Reverse(entry.active_ms), entry.room);
     entries.retain(|entry| entry.active_ms >= asked.changed_since);
     entries.sort_unstable_by_key(place);

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use carillon_protocol::{Frame, RoomId};
 
-use super::{Decided, Decision, Turn, member};
+use super::{Decided, Decision, Turn, member, page_len};
 use crate::config::{Config, FRAME_OVERHEAD_BYTES};
 use crate::home::room::Room;
 use crate::shard::message::Reply;
@@ -31,7 +31,7 @@ pub struct FromStore {
 
 /// How many bytes an answer of so many events may have, about.
 pub fn answer_bytes(limit: u64, settings: &Config) -> usize {
-    let events = if limit == 0 { usize::MAX } else { usize::try_from(limit).unwrap_or(usize::MAX) };
+    let events = page_len(limit, usize::MAX);
     let event_bytes = settings.text_bytes_max + FRAME_OVERHEAD_BYTES as usize;
     events.saturating_mul(event_bytes).min(PAGE_BYTES)
 }
@@ -43,10 +43,7 @@ pub fn decide(room: &mut Room, turn: &mut Turn<'_>, after_seq: u64, limit: u64) 
     let after_seq = after_seq.min(head.seq);
     // A member who joined with an event that is not durable yet starts before it all the same.
     let earliest = joined_seq.saturating_sub(1);
-    let limit = match usize::try_from(limit).unwrap_or(usize::MAX) {
-        0 => turn.settings.sync_events_max,
-        limit => limit.min(turn.settings.sync_events_max),
-    };
+    let limit = page_len(limit, turn.settings.sync_events_max);
     let too_far = head.seq.saturating_sub(after_seq) > turn.settings.sync_reach_events;
     if after_seq < earliest || too_far {
         let from_seq = if too_far { head.seq.saturating_sub(limit as u64) } else { earliest };

@@ -7,10 +7,8 @@ use carillon_protocol::frame::Role;
 use carillon_protocol::{ClientId, Event, EventBody, RoomId, UserId};
 use carillon_storage::{Change, SentRow};
 
+use crate::home::room::preview;
 use crate::log::record::{Malformed, Record, text_hash};
-
-/// A room's list entry shows so much of its last message.
-pub const PREVIEW_BYTES: usize = 120;
 
 /// Why a record cannot be archived.
 #[derive(Debug, thiserror::Error)]
@@ -94,7 +92,7 @@ fn add_event(event: &Event<'_>, bytes: &[u8], member_count: u64, changes: &mut V
 fn add_message(event: &Event<'_>, client_id: ClientId, text: &str, changes: &mut Vec<Change>) {
     let Event { room, seq, ordinal, at_ms, sender, .. } = *event;
     let row = SentRow { seq, ordinal, at_ms, text_hash: text_hash(text) };
-    let text = text[..text.floor_char_boundary(PREVIEW_BYTES)].to_owned();
+    let text = preview(text).to_owned();
     changes.push(Change::Sent { room, sender, client_id, row });
     changes.push(Change::OwnSend { room, user: sender, ordinal });
     changes.push(Change::Preview { room, sender, text });

@@ -35,10 +35,6 @@ use sent_ids::Known;
 const TRIM_AT: usize = 4;
 /// Rooms looked at in one tick, so that a million of them do not stop a shard.
 const VISITS_MAX: usize = 16_384;
-/// What is told to come back when the log or the store cannot be reached.
-const RETRY_UNAVAILABLE_MS: u64 = 1_000;
-/// What is told to come back when too much waits.
-const RETRY_BUSY_MS: u64 = 200;
 
 /// The rooms of one shard's partitions.
 pub struct Home {
@@ -177,10 +173,10 @@ impl Home {
     pub fn request(&mut self, now_ms: u64, request: Request<'_>) {
         let Some(id) = command::room_of(&request.frame) else { return };
         if self.settling.is_some() {
-            return self.refuse(&request, Refusal::later(ErrorCode::UNAVAILABLE, RETRY_UNAVAILABLE_MS));
+            return self.refuse(&request, Refusal::later(ErrorCode::UNAVAILABLE));
         }
         if self.is_full() {
-            return self.refuse(&request, Refusal::later(ErrorCode::BUSY, RETRY_BUSY_MS));
+            return self.refuse(&request, Refusal::later(ErrorCode::BUSY));
         }
         match self.rooms.get_mut(&id) {
             Some(Slot::Active(room)) => match lookup(room, &request) {
@@ -222,7 +218,7 @@ impl Home {
             }
             Err(_) => {
                 for request in &queue {
-                    self.refuse(request, Refusal::later(ErrorCode::UNAVAILABLE, RETRY_UNAVAILABLE_MS));
+                    self.refuse(request, Refusal::later(ErrorCode::UNAVAILABLE));
                 }
             }
         }
@@ -234,7 +230,7 @@ impl Home {
         let Some(id) = command::room_of(&request.frame) else { return };
         match found {
             Ok(found) if self.settling.is_none() => self.go_on(now_ms, id, request, found),
-            _ => self.refuse(&request, Refusal::later(ErrorCode::UNAVAILABLE, RETRY_UNAVAILABLE_MS)),
+            _ => self.refuse(&request, Refusal::later(ErrorCode::UNAVAILABLE)),
         }
         self.looked_up(id);
     }
@@ -413,7 +409,7 @@ impl Home {
             return self.refuse(&request, Refusal::not_a_member());
         };
         if self.settling.is_some() {
-            return self.refuse(&request, Refusal::later(ErrorCode::UNAVAILABLE, RETRY_UNAVAILABLE_MS));
+            return self.refuse(&request, Refusal::later(ErrorCode::UNAVAILABLE));
         }
         let Some(ledger) = self.ledgers.get_mut(&self.route.partition_of_room(id)) else { return };
         let mut turn = turn(now_ms, &self.settings, ledger, &request);
@@ -504,7 +500,7 @@ impl Home {
                     continue;
                 }
             };
-            let refusal = Refusal::later(ErrorCode::UNAVAILABLE, RETRY_UNAVAILABLE_MS);
+            let refusal = Refusal::later(ErrorCode::UNAVAILABLE);
             self.out.replies.push((to, Reply::Frame(refusal.frame(request))));
         }
     }

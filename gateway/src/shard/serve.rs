@@ -12,8 +12,6 @@ use crate::session::Session;
 
 /// Requests that ask other shards or the store, under way at once in a shard; a further one is told to come back.
 const TASKS_MAX: usize = 4096;
-/// When it is told to come back.
-const RETRY_BUSY_MS: u64 = 200;
 /// The longest name of a device, in bytes.
 const DEVICE_BYTES_MAX: usize = 64;
 
@@ -58,10 +56,10 @@ impl Shard {
             return self.refuse(key, &frame, refusal);
         }
         if self.tasks.len() >= TASKS_MAX && !command::is_decided_at_once(&frame) {
-            return self.refuse(key, &frame, Refusal::later(ErrorCode::BUSY, RETRY_BUSY_MS));
+            return self.refuse(key, &frame, Refusal::later(ErrorCode::BUSY));
         }
         let Some(owed_bytes) = self.owe(key, &frame) else {
-            return self.refuse(key, &frame, Refusal::later(ErrorCode::BUSY, RETRY_BUSY_MS));
+            return self.refuse(key, &frame, Refusal::later(ErrorCode::BUSY));
         };
         let from = Origin { shard: self.me, connection: key, owed_bytes };
         match frame {
@@ -106,7 +104,7 @@ impl Shard {
 
     fn admissible(&self, frame: &Frame<'_>) -> Result<(), Refusal> {
         if self.drain.has_begun() {
-            return Err(Refusal::later(ErrorCode::DRAINING, 1_000));
+            return Err(Refusal::later(ErrorCode::DRAINING));
         }
         command::check(frame, &self.node.config)
     }

@@ -57,7 +57,7 @@ impl Shard {
             self.start(async move {
                 let reply = reading::page(store, page).await.unwrap_or_else(|error| {
                     tracing::warn!(room = %page.room, %error, "history could not be read");
-                    Reply::Frame(Refusal::later(ErrorCode::UNAVAILABLE, 1_000).frame(page.request))
+                    Reply::Frame(Refusal::later(ErrorCode::UNAVAILABLE).frame(page.request))
                 });
                 Done::Reply(to, reply)
             });
@@ -244,7 +244,7 @@ pub(super) async fn with_space(
         ),
         Err(error) => {
             tracing::warn!(%error, "rooms of users could not be counted");
-            Refusal::later(ErrorCode::UNAVAILABLE, 1_000)
+            Refusal::later(ErrorCode::UNAVAILABLE)
         }
     };
     let number = request.frame.request().unwrap_or(0);
@@ -253,15 +253,11 @@ pub(super) async fn with_space(
 
 /// Which of a new session's rooms are large, so that it subscribes to them.
 pub(super) async fn large_rooms(asker: Asker, route: Route, user: UserId, key: Key) -> Done {
-    let mut by_home: HashMap<u16, Vec<RoomId>> = HashMap::new();
-    match rooms::all_of(&asker, route, user).await {
-        Ok(all) => {
-            all.into_iter().for_each(|room| by_home.entry(route.home_of_room(room)).or_default().push(room))
-        }
-        Err(error) => {
-            tracing::warn!(%user, %error, "a session's rooms could not be read; it learns of events by asking")
-        }
-    }
+    let all = rooms::all_of(&asker, route, user).await.unwrap_or_else(|error| {
+        tracing::warn!(%user, %error, "a session's rooms could not be read; it learns of events by asking");
+        Vec::new()
+    });
+    let by_home = rooms::grouped(all, |room| route.home_of_room(room));
     let asked = by_home.into_iter().map(|(home, rooms)| asker.ask(home, Question::Large { user, rooms }));
     let answers = join_all(asked).await.into_iter();
     let large = answers.flat_map(|answer| match answer {
