@@ -74,6 +74,8 @@ pub enum Change {
         seq: u64,
         /// The room's ordinal there.
         ordinal: u64,
+        /// When it moved.
+        at_ms: u64,
     },
     /// A member sent a message: what is unread for them starts after it.
     OwnSend {

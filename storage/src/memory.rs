@@ -137,8 +137,8 @@ impl Tables {
                 self.members.remove(&(room, user));
                 self.rooms_by_user.remove(&(user, room));
             }
-            Change::ReadMarker { room, user, seq, ordinal } => {
-                self.member(room, user).merge_read(seq, ordinal);
+            Change::ReadMarker { room, user, seq, ordinal, at_ms } => {
+                self.member(room, user).merge_read(seq, ordinal, at_ms);
             }
             Change::OwnSend { room, user, ordinal } => self.member(room, user).merge_own(ordinal),
             Change::Sent { room, sender, client_id, row } => {

@@ -35,6 +35,7 @@ pub(crate) struct MemberColumns {
     pub(crate) joined: Option<Joined>,
     pub(crate) read_seq: u64,
     pub(crate) read_ordinal: u64,
+    pub(crate) read_ms: u64,
     pub(crate) own_ordinal: u64,
 }
 
@@ -53,13 +54,14 @@ impl MemberColumns {
             return;
         }
         self.joined = Some(joined);
-        self.merge_read(joined.seq, joined.ordinal);
+        self.merge_read(joined.seq, joined.ordinal, 0);
     }
 
     /// Moves the read marker forward.
-    pub(crate) fn merge_read(&mut self, seq: u64, ordinal: u64) {
+    pub(crate) fn merge_read(&mut self, seq: u64, ordinal: u64, at_ms: u64) {
         self.read_seq = self.read_seq.max(seq);
         self.read_ordinal = self.read_ordinal.max(ordinal);
+        self.read_ms = self.read_ms.max(at_ms);
     }
 
     /// Moves the marker of their own last message forward.
@@ -76,6 +78,7 @@ impl MemberColumns {
             joined_ordinal: joined.ordinal,
             read_seq: self.read_seq,
             read_ordinal: self.read_ordinal,
+            read_ms: self.read_ms,
             own_ordinal: self.own_ordinal,
         })
     }

@@ -37,6 +37,8 @@ pub struct MemberRow {
     pub read_seq: u64,
     /// The room's ordinal there.
     pub read_ordinal: u64,
+    /// When their marker last moved, in milliseconds since 1970; 0 where it has not since they joined.
+    pub read_ms: u64,
     /// The ordinal of their own last message.
     pub own_ordinal: u64,
 }

@@ -91,7 +91,8 @@ fn change() -> impl Strategy<Value = Change> {
             room,
             user,
             seq,
-            ordinal: seq / 2
+            ordinal: seq / 2,
+            at_ms: 100 + seq
         }),
         (room(), user(), seq()).prop_map(|(room, user, ordinal)| own_send(room, user, ordinal)),
         (room(), user(), client, seq())
@@ -263,7 +264,7 @@ impl History {
     fn member(&self, number: u8, id: u64) -> Option<MemberRow> {
         let last_gone = self.changes.iter().rposition(|change| *change == gone(room(number), user(id)));
         let since = &self.changes[last_gone.map_or(0, |at| at + 1)..];
-        let (mut joins, mut reads, mut own_ordinal) = (Vec::new(), BTreeSet::from([0]), 0);
+        let (mut joins, mut reads, mut read_ms, mut own_ordinal) = (Vec::new(), BTreeSet::from([0]), 0, 0);
         for change in since {
             match *change {
                 Change::MemberJoined { room: of, user: who, role, seq, .. }
@@ -272,10 +273,11 @@ impl History {
                     joins.push((seq, role));
                     reads.insert(seq);
                 }
-                Change::ReadMarker { room: of, user: who, seq, .. }
+                Change::ReadMarker { room: of, user: who, seq, at_ms, .. }
                     if (of, who) == (room(number), user(id)) =>
                 {
                     reads.insert(seq);
+                    read_ms = read_ms.max(at_ms);
                 }
                 Change::OwnSend { room: of, user: who, ordinal } if (of, who) == (room(number), user(id)) => {
                     own_ordinal = own_ordinal.max(ordinal);
@@ -293,6 +295,7 @@ impl History {
             joined_ordinal,
             read_seq,
             read_ordinal,
+            read_ms,
             own_ordinal,
         })
     }

@@ -178,6 +178,7 @@ async fn joining_sets_the_read_marker(h: impl Harness) {
         joined_ordinal: 30,
         read_seq: 40,
         read_ordinal: 30,
+        read_ms: 0,
         own_ordinal: 0,
     };
     assert_eq!(member(h.store(), 1, 1).await, Some(row));
@@ -189,7 +190,7 @@ async fn markers_never_move_back(h: impl Harness) {
     apply(h.store(), [joined(room(1), user(1), 5), read(room(1), user(1), 9), own_send(room(1), user(1), 7)])
         .await;
     let row = member(h.store(), 1, 1).await.unwrap();
-    assert_eq!((row.read_seq, row.read_ordinal, row.own_ordinal), (20, 20, 18));
+    assert_eq!((row.read_seq, row.read_ordinal, row.read_ms, row.own_ordinal), (20, 20, 2020, 18));
 }
 
 async fn leaving_takes_the_markers_along(h: impl Harness) {
@@ -199,7 +200,7 @@ async fn leaving_takes_the_markers_along(h: impl Harness) {
     assert_eq!(member(h.store(), 1, 1).await, None);
     apply(h.store(), [joined(room(1), user(1), 25)]).await;
     let row = member(h.store(), 1, 1).await.unwrap();
-    assert_eq!((row.joined_seq, row.read_seq, row.own_ordinal), (25, 25, 0));
+    assert_eq!((row.joined_seq, row.read_seq, row.read_ms, row.own_ordinal), (25, 25, 0, 0));
 }
 
 async fn a_marker_alone_makes_no_member(h: impl Harness) {

@@ -20,8 +20,8 @@ pub fn decide(room: &mut Room, turn: &mut Turn<'_>, seq: u64) -> Decision {
     }
     // The home has looked an older event up already; one that even the store does not have counts as nothing read.
     let ordinal = room.ordinal_at(seq).unwrap_or(row.read_ordinal);
-    let (user, to, request) = (turn.user, turn.from, turn.request);
-    turn.ledger.read(room, Read { room: room.id, user, seq, ordinal, to, request });
+    let (user, to, request, at_ms) = (turn.user, turn.from, turn.request, turn.now_ms);
+    turn.ledger.read(room, Read { room: room.id, user, seq, ordinal, at_ms, to, request });
     Ok(Decided::WhenDurable)
 }
 

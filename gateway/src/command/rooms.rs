@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use hashbrown::HashMap;
 
 use super::{Refusal, page_len};
+use crate::home::Standing;
 use crate::route::Route;
 use crate::shard::ask::Asker;
 use crate::shard::message::{Answer, Question};
@@ -29,7 +30,7 @@ pub struct Rooms {
     pub request: u64,
     /// Whose rooms.
     pub user: UserId,
-    /// Only rooms that were active since.
+    /// Only rooms that changed since.
     pub changed_since: u64,
     /// At most so many.
     pub limit: u64,
@@ -111,7 +112,7 @@ pub fn grouped<T: Copy>(
 }
 
 /// How all rooms of a user stand.
-async fn entries(asker: &Asker, route: Route, user: UserId) -> Result<Vec<RoomEntry<'static>>, String> {
+async fn entries(asker: &Asker, route: Route, user: UserId) -> Result<Vec<Standing>, String> {
     let by_home = grouped(all_of(asker, route, user).await?, |room| route.home_of_room(room));
     let asked = by_home.into_iter().map(|(home, rooms)| asker.ask(home, Question::Heads { user, rooms }));
     let mut entries = Vec::new();
@@ -126,10 +127,11 @@ async fn entries(asker: &Asker, route: Route, user: UserId) -> Result<Vec<RoomEn
 }
 
 /// The page asked for, of all entries.
-fn page(mut entries: Vec<RoomEntry<'static>>, asked: Rooms, now_ms: u64) -> Frame<'static> {
+fn page(standings: Vec<Standing>, asked: Rooms, now_ms: u64) -> Frame<'static> {
     let limit = page_len(asked.limit, PAGE_MAX);
     let place = |entry: &RoomEntry<'_>| (std::cmp::Reverse(entry.active_ms), entry.room);
-    entries.retain(|entry| entry.active_ms >= asked.changed_since);
+    let changed = standings.into_iter().filter(|standing| standing.changed_ms >= asked.changed_since);
+    let mut entries: Vec<_> = changed.map(|standing| standing.entry).collect();
     entries.sort_unstable_by_key(place);
     if let Some(after) = asked.page {
         let after = (std::cmp::Reverse(after.active_ms), after.room);
@@ -146,8 +148,8 @@ fn page(mut entries: Vec<RoomEntry<'static>>, asked: Rooms, now_ms: u64) -> Fram
 mod tests {
     use super::*;
 
-    fn entry(number: u8, active_ms: u64) -> RoomEntry<'static> {
-        RoomEntry {
+    fn entry(number: u8, active_ms: u64) -> Standing {
+        let entry = RoomEntry {
             room: RoomId::from_bytes([number; 16]),
             name: "".into(),
             active_ms,
@@ -158,7 +160,8 @@ mod tests {
             member_count: 1,
             preview_sender: None,
             preview: "".into(),
-        }
+        };
+        Standing { entry, changed_ms: active_ms }
     }
 
     fn ask(changed_since: u64, limit: u64, page: Option<RoomPage>) -> Rooms {
@@ -179,7 +182,7 @@ mod tests {
                 break;
             }
         }
-        let mut expected: Vec<_> = all().iter().map(|entry| (entry.active_ms, entry.room)).collect();
+        let mut expected: Vec<_> = all().iter().map(|it| (it.entry.active_ms, it.entry.room)).collect();
         expected.sort_by_key(|&(active_ms, room)| (std::cmp::Reverse(active_ms), room));
         assert_eq!(seen, expected);
     }

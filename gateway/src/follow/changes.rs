@@ -28,8 +28,8 @@ pub fn add_changes(record: &[u8], changes: &mut Vec<Change>) -> Result<(), Unrea
             let event = decode_event(bytes)?;
             add_event(&event, bytes, member_count, changes);
         }
-        Record::Read { room, user, seq, ordinal } => {
-            changes.push(Change::ReadMarker { room, user, seq, ordinal })
+        Record::Read { room, user, seq, ordinal, at_ms } => {
+            changes.push(Change::ReadMarker { room, user, seq, ordinal, at_ms })
         }
     }
     Ok(())

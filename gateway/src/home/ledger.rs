@@ -95,6 +95,8 @@ pub struct Read {
     pub seq: u64,
     /// The room's ordinal there.
     pub ordinal: u64,
+    /// When it moves.
+    pub at_ms: u64,
     /// Whom to answer.
     pub to: Origin,
     /// The request's number.
@@ -197,8 +199,8 @@ impl Ledger {
 
     /// Writes down how far a member has read; their marker moves once that is durable.
     pub fn read(&mut self, room: &mut Room, read: Read) {
-        let Read { room: id, user, seq, ordinal, .. } = read;
-        Record::Read { room: id, user, seq, ordinal }.encode(&mut self.records);
+        let Read { room: id, user, seq, ordinal, at_ms, .. } = read;
+        Record::Read { room: id, user, seq, ordinal, at_ms }.encode(&mut self.records);
         room.position = self.next_position();
         self.after.push(After::Read(read));
     }

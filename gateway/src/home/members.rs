@@ -58,6 +58,7 @@ impl Members {
             joined_ordinal: head.ordinal,
             read_seq: head.seq,
             read_ordinal: head.ordinal,
+            read_ms: 0,
             own_ordinal: 0,
         });
     }

@@ -345,7 +345,7 @@ impl Home {
     }
 
     /// How a room stands for a user (`Some(None)`: they are not in it), if it is in memory; else the store knows.
-    pub fn head(&self, id: RoomId, user: UserId) -> Option<Option<RoomEntry<'static>>> {
+    pub fn head(&self, id: RoomId, user: UserId) -> Option<Option<Standing>> {
         match self.rooms.get(&id) {
             Some(Slot::Active(room)) => Some(room.members.get(user).map(|row| entry(room, row))),
             _ => None,
@@ -587,9 +587,24 @@ fn active(id: RoomId, loaded: Loaded, settings: &Config, now_ms: u64) -> Room {
     room
 }
 
-/// A room as its member sees it in the list.
-fn entry(room: &Room, row: &MemberRow) -> RoomEntry<'static> {
-    RoomEntry {
+/// How a room stands for one of its members.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Standing {
+    /// As they see it in the list.
+    pub entry: RoomEntry<'static>,
+    /// When it last changed for them: an event, or their marker moved on another device.
+    pub changed_ms: u64,
+}
+
+impl Standing {
+    fn new(entry: RoomEntry<'static>, row: &MemberRow) -> Self {
+        Self { changed_ms: entry.active_ms.max(row.read_ms), entry }
+    }
+}
+
+/// How a room that is in memory stands for a member.
+fn entry(room: &Room, row: &MemberRow) -> Standing {
+    let entry = RoomEntry {
         room: room.id,
         name: room.name.to_string().into(),
         active_ms: room.durable.at_ms,
@@ -600,12 +615,13 @@ fn entry(room: &Room, row: &MemberRow) -> RoomEntry<'static> {
         member_count: room.members.len() as u64,
         preview_sender: room.preview.as_ref().map(|(sender, _)| *sender),
         preview: room.preview.as_ref().map_or(String::new(), |(_, text)| text.to_string()).into(),
-    }
+    };
+    Standing::new(entry, row)
 }
 
 /// The same for a room that only the store knows.
-pub fn stored_entry(id: RoomId, room: RoomRow, row: &MemberRow) -> RoomEntry<'static> {
-    RoomEntry {
+pub fn stored_entry(id: RoomId, room: RoomRow, row: &MemberRow) -> Standing {
+    let entry = RoomEntry {
         room: id,
         unread: row.unread(room.head_ordinal),
         name: room.name.into(),
@@ -616,5 +632,6 @@ pub fn stored_entry(id: RoomId, room: RoomRow, row: &MemberRow) -> RoomEntry<'st
         member_count: room.member_count,
         preview_sender: room.preview_sender,
         preview: room.preview.into(),
-    }
+    };
+    Standing::new(entry, row)
 }

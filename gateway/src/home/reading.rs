@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use carillon_protocol::frame::RoomEntry;
 use carillon_protocol::{RoomId, UserId, event_header};
 use carillon_storage::{RoomRow, Store, StoreResult};
 use hashbrown::HashMap;
 
-use super::{Found, Loaded, Lookup, Size, stored_entry};
+use super::{Found, Loaded, Lookup, Size, Standing, stored_entry};
 use crate::command::sync::{FromStore, PAGE_BYTES};
 use crate::shard::message::{Reply, Request};
 
@@ -119,7 +118,7 @@ pub async fn heads(
     store: Arc<dyn Store>,
     user: UserId,
     rooms: Vec<RoomId>,
-) -> Result<Vec<Option<RoomEntry<'static>>>, String> {
+) -> Result<Vec<Option<Standing>>, String> {
     let rows = store.room_heads(user, rooms.clone()).await.map_err(|error| error.to_string())?;
     let entries = rooms.into_iter().zip(rows);
     Ok(entries.map(|(id, rows)| rows.map(|(room, row)| stored_entry(id, room, &row))).collect())

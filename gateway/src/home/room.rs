@@ -151,6 +151,7 @@ impl Room {
         let row = self.members.get_mut(read.user)?;
         row.read_seq = row.read_seq.max(read.seq);
         row.read_ordinal = row.read_ordinal.max(read.ordinal);
+        row.read_ms = row.read_ms.max(read.at_ms);
         Some(*row)
     }
 

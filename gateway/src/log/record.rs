@@ -3,7 +3,7 @@
 //! ```text
 //! record:  kind (1 byte) | length (varint) | body
 //! 1 event: member count (varint) | the event in its binary form
-//! 2 read:  room (16 bytes) | user (varint) | seq (varint) | ordinal (varint)
+//! 2 read:  room (16 bytes) | user (varint) | seq (varint) | ordinal (varint) | at ms (varint)
 //! ```
 //!
 //! Varints are those of the wire ([`varint`]). A kind's number is never reused, and a kind that this
@@ -34,6 +34,8 @@ pub enum Record<'a> {
         seq: u64,
         /// The room's ordinal there.
         ordinal: u64,
+        /// When it moved, in milliseconds since 1970.
+        at_ms: u64,
     },
 }
 
@@ -61,8 +63,8 @@ impl Record<'_> {
                 varint::write(out, member_count);
                 out.extend_from_slice(event);
             }
-            Self::Read { room, user, seq, ordinal } => {
-                let numbers = [user.get(), seq, ordinal];
+            Self::Read { room, user, seq, ordinal, at_ms } => {
+                let numbers = [user.get(), seq, ordinal, at_ms];
                 out.push(READ);
                 varint::write(out, (16 + numbers.map(varint::len).iter().sum::<usize>()) as u64);
                 out.extend_from_slice(room.as_bytes());
@@ -97,7 +99,10 @@ fn decode_read(mut body: &[u8]) -> Option<Record<'_>> {
     body = rest;
     let user = UserId::new(take_number(&mut body)?)?;
     let (seq, ordinal) = (take_number(&mut body)?, take_number(&mut body)?);
-    body.is_empty().then_some(Record::Read { room: RoomId::from_bytes(*room), user, seq, ordinal })
+    // Logs of earlier versions end here.
+    let at_ms = if body.is_empty() { 0 } else { take_number(&mut body)? };
+    let room = RoomId::from_bytes(*room);
+    body.is_empty().then_some(Record::Read { room, user, seq, ordinal, at_ms })
 }
 
 fn take_number(bytes: &mut &[u8]) -> Option<u64> {

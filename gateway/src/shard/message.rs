@@ -1,11 +1,12 @@
 //! What shards say to each other.
 
-use carillon_protocol::frame::{Head, RoomEntry};
+use carillon_protocol::frame::Head;
 use carillon_protocol::{Frame, RoomId, UserId};
 use carillon_storage::Positions;
 
 use crate::connections::Key;
 use crate::delivery::Delivery;
+use crate::home::Standing;
 
 /// Where a request came from and its answer goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -147,7 +148,7 @@ pub enum Answer {
     /// To `Large`: those that are, and where they stood when their events began to be sent.
     Large(Vec<Head>),
     /// To `Heads`: nothing where the user is not a member, or there is no such room.
-    Heads(Vec<Option<RoomEntry<'static>>>),
+    Heads(Vec<Option<Standing>>),
     /// To `Full`.
     Full(Vec<UserId>),
     /// The store did not answer; a sentence for the log.

@@ -23,7 +23,10 @@ async fn store_after(batches: usize) -> Arc<MemoryStore> {
 
 fn member(id: u64, role: Role, joined: (u64, u64), read: (u64, u64), own_ordinal: u64) -> MemberRow {
     let ((joined_seq, joined_ordinal), (read_seq, read_ordinal)) = (joined, read);
-    MemberRow { user: user(id), role, joined_seq, joined_ordinal, read_seq, read_ordinal, own_ordinal }
+    // The marker that is moved in the history is moved then.
+    let read_ms = if read_seq > joined_seq { 1003 } else { 0 };
+    let user = user(id);
+    MemberRow { user, role, joined_seq, joined_ordinal, read_seq, read_ordinal, read_ms, own_ordinal }
 }
 
 #[tokio::test]

@@ -74,7 +74,7 @@ pub fn message(text: &str, id: u8) -> EventBody<'_> {
 /// The batches of a room's life with something of every kind in it.
 pub fn history() -> Vec<Vec<u8>> {
     let created = EventBody::RoomCreated { name: "Chess".into(), members: vec![user(2), user(3)] };
-    let read = Record::Read { room: ROOM, user: user(3), seq: 3, ordinal: 2 };
+    let read = Record::Read { room: ROOM, user: user(3), seq: 3, ordinal: 2, at_ms: 1003 };
     vec![
         event(3, (1, 0, 1), created),
         [event(3, (2, 1, 1), message("e4", 1)), event(3, (3, 2, 2), message("e5", 2))].concat(),

@@ -9,18 +9,19 @@ use proptest::prelude::*;
 #[derive(Clone, Debug)]
 enum Owned {
     Event(u64, Vec<u8>),
-    Read([u8; 16], u64, u64, u64),
+    Read([u8; 16], u64, u64, u64, u64),
 }
 
 impl Owned {
     fn record(&self) -> Record<'_> {
         match *self {
             Self::Event(member_count, ref event) => Record::Event { member_count, event },
-            Self::Read(room, user, seq, ordinal) => Record::Read {
+            Self::Read(room, user, seq, ordinal, at_ms) => Record::Read {
                 room: RoomId::from_bytes(room),
                 user: UserId::new(user).unwrap(),
                 seq,
                 ordinal,
+                at_ms,
             },
         }
     }
@@ -31,8 +32,8 @@ fn record() -> impl Strategy<Value = Owned> {
     prop_oneof![
         (number.clone(), prop::collection::vec(any::<u8>(), 0..100))
             .prop_map(|(count, event)| Owned::Event(count, event)),
-        (any::<[u8; 16]>(), 1..=UserId::MAX.get(), number.clone(), number)
-            .prop_map(|(room, user, seq, ordinal)| Owned::Read(room, user, seq, ordinal)),
+        (any::<[u8; 16]>(), 1..=UserId::MAX.get(), number.clone(), number.clone(), number)
+            .prop_map(|(room, user, seq, ordinal, at_ms)| Owned::Read(room, user, seq, ordinal, at_ms)),
     ]
 }
 
@@ -77,9 +78,19 @@ fn a_record_of_a_newer_version_is_an_error_and_the_rest_is_read() {
 }
 
 #[test]
+fn a_read_marker_of_a_log_that_knew_no_times_is_read_without_one() {
+    let bytes = [&[2, 19][..], &[7; 16], &[5, 3, 2]].concat();
+    let (room, user) = (RoomId::from_bytes([7; 16]), UserId::new(5).unwrap());
+    assert_eq!(
+        records(&bytes).collect::<Vec<_>>(),
+        [Ok(Record::Read { room, user, seq: 3, ordinal: 2, at_ms: 0 })]
+    );
+}
+
+#[test]
 fn a_body_that_makes_no_sense_is_an_error_in_its_place() {
-    let user_0 = [&[2, 19][..], &[7; 16], &[0, 1, 1]].concat();
-    let too_long = [&[2, 20][..], &[7; 16], &[1, 1, 1, 1]].concat();
+    let user_0 = [&[2, 20][..], &[7; 16], &[0, 1, 1, 1]].concat();
+    let too_long = [&[2, 21][..], &[7; 16], &[1, 1, 1, 1, 1]].concat();
     assert_eq!(records(&user_0).collect::<Vec<_>>(), [Err(Malformed::Body(2))]);
     assert_eq!(records(&too_long).collect::<Vec<_>>(), [Err(Malformed::Body(2))]);
     assert_eq!(records(&[1, 0]).collect::<Vec<_>>(), [Err(Malformed::Body(1))]);

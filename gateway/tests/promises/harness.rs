@@ -425,7 +425,12 @@ pub fn rand_u64() -> u64 {
 }
 
 pub fn now_s() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
+    now_ms() / 1000
+}
+
+/// The gateway's clock too: it runs on this machine.
+pub fn now_ms() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64
 }
 
 /// Waits for what another thread does: looks until it is so, and says what was not when patience ends.

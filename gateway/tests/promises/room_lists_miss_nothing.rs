@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use carillon_protocol::frame::{RoomEntry, RoomPage};
 use carillon_protocol::{Frame, RoomId};
 
-use crate::harness::{Client, Node};
+use crate::harness::{Client, Node, now_ms};
 
 struct Page {
     rooms: Vec<RoomEntry<'static>>,
@@ -73,6 +73,31 @@ fn what_is_not_archived_is_there_and_what_was_left_is_not() {
         assert!(member.entry(room).is_none());
     }
     assert_eq!(owner.rooms().len(), 30);
+}
+
+#[test]
+fn a_marker_that_moved_elsewhere_is_a_change() {
+    let mut node = Node::start_with(|config| {
+        config.room_idle_ms = 100;
+        config.ping_interval_ms = 100;
+    });
+    let mut client = node.client(1);
+    let rooms: Vec<RoomId> = (0..3).map(|_| client.create_room(&[2])).collect();
+    for _ in 0..5 {
+        client.send(rooms[1], "hello");
+    }
+    // Before the marker moves and after everything else.
+    std::thread::sleep(std::time::Duration::from_millis(5));
+    let since = now_ms();
+    assert!(all_pages(&mut node.client(2), since, 100).is_empty());
+    node.client(2).mark_read(rooms[1], 4);
+    for _ in 0..2 {
+        assert_eq!(all_pages(&mut node.client(2), since, 100), [rooms[1]]);
+        assert!(all_pages(&mut node.client(1), since, 100).is_empty(), "the others' lists show nothing new");
+        node.forget_rooms();
+        assert_eq!(all_pages(&mut node.client(2), since, 100), [rooms[1]]);
+        node.restart();
+    }
 }
 
 #[test]

@@ -36,14 +36,15 @@ pub(super) fn decode_room(bytes: &[u8]) -> Option<RoomRow> {
 }
 
 /// ```text
-/// role + 1 in one byte, 0 for no member | joined seq | joined ordinal | read seq | read ordinal | own ordinal
+/// role + 1 in one byte, 0 for no member | joined seq | joined ordinal | read seq | read ordinal | own ordinal | read ms
 /// ```
-pub(super) fn encode_member(columns: &MemberColumns) -> [u8; 41] {
+pub(super) fn encode_member(columns: &MemberColumns) -> [u8; 49] {
     let (joined_seq, joined_ordinal) = columns.joined.map_or((0, 0), |joined| (joined.seq, joined.ordinal));
-    let numbers = [joined_seq, joined_ordinal, columns.read_seq, columns.read_ordinal, columns.own_ordinal];
-    let mut bytes = [0; 41];
+    let markers = [columns.read_seq, columns.read_ordinal, columns.own_ordinal, columns.read_ms];
+    let mut bytes = [0; 49];
     bytes[0] = encode_role(columns.joined.map(|joined| joined.role));
-    put_numbers(&mut bytes[1..], &numbers);
+    put_numbers(&mut bytes[1..17], &[joined_seq, joined_ordinal]);
+    put_numbers(&mut bytes[17..], &markers);
     bytes
 }
 
@@ -51,9 +52,11 @@ pub(super) fn decode_member(bytes: &[u8]) -> Option<MemberColumns> {
     let (&role, numbers) = bytes.split_first()?;
     let mut fields = Fields(numbers);
     let [seq, ordinal, read_seq, read_ordinal, own_ordinal] = fields.numbers()?;
+    // Rows of earlier versions end here.
+    let [read_ms] = if fields.0.is_empty() { [0] } else { fields.numbers()? };
     let role = decode_role(role)?;
     let joined = role.map(|role| Joined { role, seq, ordinal });
-    fields.end(MemberColumns { joined, read_seq, read_ordinal, own_ordinal })
+    fields.end(MemberColumns { joined, read_seq, read_ordinal, read_ms, own_ordinal })
 }
 
 fn decode_role(byte: u8) -> Option<Option<Role>> {
@@ -113,5 +116,20 @@ impl Fields<'_> {
 
     fn end<T>(&self, value: T) -> Option<T> {
         self.0.is_empty().then_some(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_of_a_store_that_knew_no_times_of_markers_is_read_without_one() {
+        let joined = Some(Joined { role: Role::Owner, seq: 1, ordinal: 2 });
+        let columns = MemberColumns { joined, read_seq: 3, read_ordinal: 4, read_ms: 5, own_ordinal: 6 };
+        let bytes = encode_member(&columns);
+        assert_eq!(decode_member(&bytes), Some(columns));
+        assert_eq!(decode_member(&bytes[..41]), Some(MemberColumns { read_ms: 0, ..columns }));
+        assert_eq!(decode_member(&bytes[..45]), None);
     }
 }

@@ -166,8 +166,8 @@ impl<'a> Rows<'a> {
                 self.members.insert((room, user), MemberColumns::default());
                 self.rooms_by_user.insert((user, room), false);
             }
-            Change::ReadMarker { room, user, seq, ordinal } => {
-                self.member(room, user)?.merge_read(seq, ordinal);
+            Change::ReadMarker { room, user, seq, ordinal, at_ms } => {
+                self.member(room, user)?.merge_read(seq, ordinal, at_ms);
             }
             Change::OwnSend { room, user, ordinal } => self.member(room, user)?.merge_own(ordinal),
             Change::Sent { room, sender, client_id, row } => {

@@ -123,7 +123,7 @@ pub(crate) fn gone(room: RoomId, user: UserId) -> Change {
 }
 
 pub(crate) fn read(room: RoomId, user: UserId, seq: u64) -> Change {
-    Change::ReadMarker { room, user, seq, ordinal: seq }
+    Change::ReadMarker { room, user, seq, ordinal: seq, at_ms: 2000 + seq }
 }
 
 pub(crate) fn own_send(room: RoomId, user: UserId, ordinal: u64) -> Change {
