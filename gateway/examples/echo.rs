@@ -80,7 +80,7 @@ fn take(websocket: &mut Option<WebSocket>, bytes: &mut [u8], out: &mut Vec<u8>) 
                 websocket::write_pong(out, payload);
                 at += used;
             }
-            Ok(Read::Used(used)) => at += used,
+            Ok(Read::Used(used) | Read::Pong { used }) => at += used,
             Ok(Read::Incomplete) => break,
             Ok(Read::Close { code }) => {
                 websocket::write_close_answer(out, code);

@@ -66,6 +66,19 @@ fn a_claim_costs_nothing() {
 }
 
 #[test]
+fn a_message_in_parts_never_holds_more_than_a_message_may_have() {
+    const BYTES_MAX: usize = 100_000;
+    let mut websocket = WebSocket::new(Takes::Both);
+    let (mut start, before) = (header(0x82, BYTES_MAX as u64), HELD_BYTES.get());
+    websocket.read(&mut start, BYTES_MAX).unwrap();
+    for _ in 0..BYTES_MAX / 100 - 1 {
+        websocket.read(&mut [7; 100], BYTES_MAX).unwrap();
+        let held = HELD_BYTES.get() - before;
+        assert!(held < BYTES_MAX as isize + 256, "{held} bytes are held");
+    }
+}
+
+#[test]
 fn what_came_is_let_go_with_its_message() {
     let mut websocket = WebSocket::new(Takes::Both);
     let (mut start, mut half, mut rest) = (header(0x82, 100_000), vec![7; 50_000], vec![7; 50_000]);

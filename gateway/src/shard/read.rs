@@ -192,6 +192,7 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(key) else { return Parsed::Over };
         let Wire::WebSocket(websocket, format) = &mut connection.wire else { return Parsed::Over };
         let format = *format;
+        let heard = &mut connection.heard;
         match websocket.read(bytes, self.node.config.frame_bytes_max) {
             Ok(Read::Message { payload, used, .. }) => {
                 match format {
@@ -202,7 +203,12 @@ impl Shard {
                 Parsed::Used(used)
             }
             Ok(Read::Ping { payload, used }) => {
+                *heard = self.ticks.count;
                 self.send_own(key, |_, out| websocket::write_pong(out, payload));
+                Parsed::Used(used)
+            }
+            Ok(Read::Pong { used }) => {
+                *heard = self.ticks.count;
                 Parsed::Used(used)
             }
             Ok(Read::Used(used)) => Parsed::Used(used),

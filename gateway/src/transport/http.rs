@@ -74,7 +74,7 @@ impl Refusal {
     const UPGRADE: Self = Self {
         status: 426,
         sentence: "This is a WebSocket: connect to it with version 13.\n",
-        headers: "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
+        headers: "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
     };
     const METHOD: Self = Self {
         status: 405,
@@ -84,7 +84,11 @@ impl Refusal {
 
     /// The answer.
     pub fn response(&self) -> Vec<u8> {
-        write_response(&Response::text(self.status, self.sentence), true, self.headers)
+        write_response(
+            &Response::text(self.status, self.sentence),
+            true,
+            &[PAGE_HEADERS, self.headers].concat(),
+        )
     }
 }
 
@@ -97,6 +101,9 @@ pub fn parse<'a>(bytes: &'a [u8], allowed_origins: &[WebOrigin]) -> Result<Optio
         Ok(Status::Partial) if bytes.len() <= HEAD_BYTES_MAX => return Ok(None),
         Ok(_) | Err(httparse::Error::TooManyHeaders) => {
             return Err(Refusal::new(431, "The head of the request is too large.\n"));
+        }
+        Err(httparse::Error::Version) => {
+            return Err(Refusal::new(505, "HTTP/1.1 is spoken here.\n"));
         }
         Err(_) => return Err(Refusal::bad("That is not an HTTP request.\n")),
     };
@@ -255,6 +262,7 @@ fn reason(status: u16) -> &'static str {
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",
         503 => "Service Unavailable",
+        505 => "HTTP Version Not Supported",
         _ => "",
     }
 }

@@ -62,6 +62,11 @@ pub enum Read<'a> {
         /// How many bytes are done with.
         used: usize,
     },
+    /// A pong: nothing is owed, but the peer is there.
+    Pong {
+        /// How many bytes are done with.
+        used: usize,
+    },
     /// A close frame: owed one with the same code. What follows it does not count.
     Close {
         /// Why, if the peer says.
@@ -134,7 +139,7 @@ impl WebSocket {
     /// After a violation or a close, nothing else counts.
     pub fn read<'a>(&mut self, bytes: &'a mut [u8], message_bytes_max: usize) -> Result<Read<'a>, Violation> {
         if let Some(message) = self.under_way.as_mut().filter(|message| message.left > 0) {
-            let used = message.take(bytes)?;
+            let used = message.take(bytes, message_bytes_max)?;
             return self.end_of_frame(used);
         }
         let Some(header) = Header::parse(bytes)? else { return Ok(Read::Incomplete) };
@@ -208,10 +213,11 @@ impl UnderWay {
     }
 
     /// Takes as much of the frame's payload as there is.
-    fn take(&mut self, bytes: &mut [u8]) -> Result<usize, Violation> {
+    fn take(&mut self, bytes: &mut [u8], message_bytes_max: usize) -> Result<usize, Violation> {
         let taken = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
         let bytes = &mut bytes[..taken];
         unmask(bytes, self.key, (self.done % 4) as usize);
+        self.reserve(taken, message_bytes_max);
         self.payload.extend_from_slice(bytes);
         self.done += taken as u64;
         self.left -= taken as u64;
@@ -219,6 +225,15 @@ impl UnderWay {
             self.check()?;
         }
         Ok(taken)
+    }
+
+    /// Makes room by doubling, as a vector does by itself, but never for more than a message may have.
+    fn reserve(&mut self, more: usize, message_bytes_max: usize) {
+        let (held, needed) = (self.payload.capacity(), self.payload.len() + more);
+        if needed > held {
+            let wanted = needed.max((2 * held).min(message_bytes_max));
+            self.payload.reserve_exact(wanted - self.payload.len());
+        }
     }
 
     /// Checks what came. A character whose rest has not come may yet be one.
@@ -287,7 +302,7 @@ fn control<'a>(header: &Header, bytes: &'a mut [u8]) -> Result<Read<'a>, Violati
     match header.opcode {
         0x8 => close_code(payload).map(|code| Read::Close { code }),
         0x9 => Ok(Read::Ping { payload, used }),
-        _ => Ok(Read::Used(used)),
+        _ => Ok(Read::Pong { used }),
     }
 }
 

@@ -76,7 +76,7 @@ fn read_all(websocket: &mut WebSocket, bytes: &mut [u8], got: &mut Vec<Got>) -> 
                 got.push(Got::Ping(payload.to_vec()));
                 at += used;
             }
-            Ok(Read::Used(used)) => at += used,
+            Ok(Read::Used(used) | Read::Pong { used }) => at += used,
             Ok(Read::Incomplete) => break,
             Ok(Read::Close { code }) => {
                 got.push(Got::Close(code));

@@ -57,6 +57,16 @@ fn the_rfcs_example_gets_the_rfcs_answer() {
 }
 
 #[test]
+fn a_refusal_says_what_to_change() {
+    let old = with("Sec-WebSocket-Version", "8");
+    let answer = String::from_utf8(parse(old.as_bytes(), &[]).unwrap_err().response()).unwrap();
+    for header in ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"] {
+        assert!(answer.contains(&format!("\r\n{header}\r\n")), "{header} is missing in {answer}");
+    }
+    assert_eq!(status(&request("GET /v1/ws HTTP/2.0", GOOD)), 505);
+}
+
+#[test]
 fn liberties_are_taken() {
     assert_eq!(status(&with("Upgrade", "WebSocket")), 101);
     assert_eq!(status(&with("Upgrade", "h2c, websocket")), 101);

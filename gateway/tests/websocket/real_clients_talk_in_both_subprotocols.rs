@@ -36,6 +36,31 @@ fn hear(socket: &mut WebSocket<TcpStream>, kind: &str) -> Value {
 }
 
 #[test]
+fn who_sends_pings_of_the_websocket_is_there() {
+    let node = Node::start_with(|config| {
+        config.ping_interval_ms = 100;
+        config.idle_timeout_ms = 500;
+    });
+    let mut sockets: Vec<_> = (1..=2).map(|_| connect(&node, "carillon.v1.json")).collect();
+    for (user, socket) in (1..).zip(&mut sockets) {
+        say(socket, &json!({"kind": "hello", "token": node.token(user), "device": "console"}));
+    }
+    let [pings, silent] = &mut sockets[..] else { panic!() };
+    // The other one is closed meanwhile: so this one was silent for long enough.
+    let mut kinds = ["ping", "pong"].into_iter().cycle();
+    while node.closed("idle") == 0 {
+        let payload = "there?".into();
+        let message =
+            if kinds.next() == Some("ping") { Message::Ping(payload) } else { Message::Pong(payload) };
+        pings.send(message).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert!(std::iter::repeat_with(|| silent.read().unwrap()).any(|message| message.is_close()));
+    say(pings, &json!({"kind": "ping", "stamp": 5}));
+    assert_eq!(hear(pings, "pong")["stamp"], 5);
+}
+
+#[test]
 fn json_and_raw_tcp_in_one_room() {
     let node = Node::start();
     let mut socket = connect(&node, "carillon.v1.json");
