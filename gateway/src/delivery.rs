@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use carillon_protocol::{RoomId, UserId};
+use carillon_protocol::{Frame, RoomId, UserId};
 
 use crate::encoded::{Class, Encoded};
 
@@ -17,6 +17,18 @@ pub struct Delivery {
     pub encoded: Encoded,
     /// Who gets them.
     pub audience: Audience,
+}
+
+impl Delivery {
+    /// A frame for these users that is nobody's loss where there is no space.
+    pub fn ephemeral(room: RoomId, users: Arc<[UserId]>, frame: &Frame<'_>) -> Self {
+        Self {
+            room,
+            class: Class::Ephemeral,
+            encoded: Encoded::frame(frame),
+            audience: Audience::Users(users),
+        }
+    }
 }
 
 /// Who gets a delivery.

@@ -8,7 +8,7 @@ use super::{Decided, Decision, Refusal, Turn, member, owner, page_len};
 use crate::config::Config;
 use crate::home::ledger::After;
 use crate::home::room::Room;
-use crate::shard::message::{Membership, Reply};
+use crate::shard::message::Reply;
 
 /// How many members a `member_list` holds at most.
 const PAGE_MAX: usize = 1000;
@@ -85,13 +85,7 @@ fn part(room: &mut Room, turn: &mut Turn<'_>, user: UserId, body: EventBody<'_>)
     let head = turn.ledger.event(room, turn.user, body, audience, turn.now_ms);
     // A room that was large once may have subscribers still.
     turn.ledger.after(After::Unsubscribe(room.id, user));
-    turn.ledger.after(After::Membership(Membership {
-        user,
-        room: room.id,
-        joined: false,
-        partition: turn.ledger.partition,
-        position: turn.ledger.next_position(),
-    }));
+    turn.ledger.membership(room.id, user, false);
     turn.ack(head)
 }
 

@@ -6,8 +6,7 @@ use carillon_protocol::{Frame, UserId};
 use carillon_storage::MemberRow;
 
 use super::{Decided, Decision, Turn, member};
-use crate::delivery::{Audience, Delivery};
-use crate::encoded::{Class, Encoded};
+use crate::delivery::Delivery;
 use crate::home::ledger::{Ack, After, Read};
 use crate::home::room::{Head, Room};
 
@@ -37,17 +36,11 @@ pub fn tell(
     let (user, seq) = (read.user, row.read_seq);
     let mut deliver = |users: Arc<[UserId]>, unread| {
         let frame = Frame::Read { room: read.room, user, seq, unread };
-        out.push(After::Deliver(Delivery {
-            room: read.room,
-            class: Class::Ephemeral,
-            encoded: Encoded::frame(&frame),
-            audience: Audience::Users(users),
-        }));
+        out.push(After::Deliver(Delivery::ephemeral(read.room, users, &frame)));
     };
     deliver(Arc::new([user]), Some(row.unread(room.durable.ordinal)));
     if room.members.len() <= receipts_members_max {
-        let others: Arc<[UserId]> =
-            room.members.list().iter().copied().filter(|&other| other != user).collect();
+        let others = room.members.others(user);
         if !others.is_empty() {
             deliver(others, None);
         }

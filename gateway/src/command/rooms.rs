@@ -57,8 +57,7 @@ pub async fn all_of(asker: &Asker, route: Route, user: UserId) -> Result<Vec<Roo
         match asker.ask(route.home_of_user(user), question).await {
             Answer::Rooms(page) if page.is_empty() => return Ok(all),
             Answer::Rooms(page) => all.extend(page),
-            Answer::Failed(error) => return Err(error),
-            _ => return Err("an answer to another question".into()),
+            other => return Err(other.failure()),
         }
     }
 }
@@ -77,8 +76,7 @@ pub async fn one_without_space(
         match asker.ask(route.home_of_room(room), Question::Heads { user, rooms: vec![room] }).await {
             Answer::Heads(heads) if heads.iter().any(Option::is_some) => {}
             Answer::Heads(_) => return Ok(Some(user)),
-            Answer::Failed(error) => return Err(error),
-            _ => return Err("an answer to another question".into()),
+            other => return Err(other.failure()),
         }
     }
     Ok(None)
@@ -92,8 +90,7 @@ async fn full(asker: &Asker, route: Route, users: &[UserId], max: usize) -> Resu
     for answer in join_all(asked).await {
         match answer {
             Answer::Full(users) => full.extend(users),
-            Answer::Failed(error) => return Err(error),
-            _ => return Err("an answer to another question".into()),
+            other => return Err(other.failure()),
         }
     }
     Ok(full)
@@ -119,8 +116,7 @@ async fn entries(asker: &Asker, route: Route, user: UserId) -> Result<Vec<Standi
     for answer in join_all(asked).await {
         match answer {
             Answer::Heads(heads) => entries.extend(heads.into_iter().flatten()),
-            Answer::Failed(error) => return Err(error),
-            _ => return Err("an answer to another question".into()),
+            other => return Err(other.failure()),
         }
     }
     Ok(entries)

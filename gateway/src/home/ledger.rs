@@ -205,6 +205,12 @@ impl Ledger {
         self.after.push(After::Read(read));
     }
 
+    /// Owes a user's home the news that their list of rooms changed with what is being written.
+    pub fn membership(&mut self, room: RoomId, user: UserId, joined: bool) {
+        let (partition, position) = (self.partition, self.next_position());
+        self.after.push(After::Membership(Membership { user, room, joined, partition, position }));
+    }
+
     /// Owes something once what was written so far is durable.
     pub fn after(&mut self, after: After) {
         self.after.push(after);

@@ -83,6 +83,11 @@ impl Members {
         Arc::clone(self.list.get_or_insert_with(|| rows.keys().copied().collect()))
     }
 
+    /// Everyone but this one.
+    pub fn others(&mut self, except: UserId) -> Arc<[UserId]> {
+        self.list().iter().copied().filter(|&user| user != except).collect()
+    }
+
     /// Members with ids above `after`, in order of id, at most `limit`, and whether there are more.
     pub fn page(&self, after: u64, limit: usize) -> (Vec<MemberRow>, bool) {
         let mut rows: Vec<MemberRow> =

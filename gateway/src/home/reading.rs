@@ -6,9 +6,10 @@ use carillon_protocol::{RoomId, UserId, event_header};
 use carillon_storage::{RoomRow, Store, StoreResult};
 use hashbrown::HashMap;
 
+use super::users::overlay;
 use super::{Found, Loaded, Lookup, Size, Standing, stored_entry};
 use crate::command::sync::{FromStore, PAGE_BYTES};
-use crate::shard::message::{Reply, Request};
+use crate::shard::message::{Membership, Reply, Request};
 
 /// Members read at a time.
 const MEMBERS_PAGE: usize = 4096;
@@ -113,13 +114,43 @@ pub async fn sizes(
     Ok(rooms.filter_map(|(room, rows)| Some((room, size(rows?.0)))).collect())
 }
 
-/// How rooms that are not in memory stand for a user.
+/// How rooms stand for a user: as the home knows (`Some`), or else as the store does.
 pub async fn heads(
     store: Arc<dyn Store>,
     user: UserId,
-    rooms: Vec<RoomId>,
+    known: Vec<(RoomId, Option<Option<Standing>>)>,
 ) -> Result<Vec<Option<Standing>>, String> {
-    let rows = store.room_heads(user, rooms.clone()).await.map_err(|error| error.to_string())?;
-    let entries = rooms.into_iter().zip(rows);
-    Ok(entries.map(|(id, rows)| rows.map(|(room, row)| stored_entry(id, room, &row))).collect())
+    let unknown: Vec<RoomId> = known.iter().filter(|(_, head)| head.is_none()).map(|(id, _)| *id).collect();
+    let rows = store.room_heads(user, unknown).await.map_err(|error| error.to_string())?;
+    let mut rows = rows.into_iter();
+    let mut stored = |id| rows.next().flatten().map(|(room, row)| stored_entry(id, room, &row));
+    Ok(known.into_iter().map(|(id, head)| head.unwrap_or_else(|| stored(id))).collect())
+}
+
+/// A user's rooms after `after`, in order of id, at most `limit`: what the store has, with what it does not know yet.
+pub async fn user_rooms(
+    store: &dyn Store,
+    user: UserId,
+    changes: &[Membership],
+    after: Option<RoomId>,
+    limit: usize,
+) -> Result<Vec<RoomId>, String> {
+    let stored = store.user_rooms(user, after, limit).await.map_err(|error| error.to_string())?;
+    let is_last = stored.len() < limit;
+    Ok(overlay(stored, changes, after, limit, is_last))
+}
+
+/// Those of these users (with what the store does not know of their rooms yet) who have `max` rooms.
+pub async fn full(
+    store: &dyn Store,
+    users: Vec<(UserId, Vec<Membership>)>,
+    max: usize,
+) -> Result<Vec<UserId>, String> {
+    let mut full = Vec::new();
+    for (user, changes) in users {
+        if user_rooms(store, user, &changes, None, max).await?.len() >= max {
+            full.push(user);
+        }
+    }
+    Ok(full)
 }

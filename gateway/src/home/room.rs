@@ -12,7 +12,6 @@ use super::sent_ids::SentIds;
 use crate::config::Config;
 use crate::delivery::Audience;
 use crate::log::record::text_hash;
-use crate::shard::message::Membership;
 
 /// Where a room stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -119,10 +118,8 @@ impl Room {
 
     /// Owes what follows from members having joined: their lists of rooms, and their sessions' subscriptions.
     pub fn joined(&mut self, ledger: &mut Ledger, new: &Arc<[UserId]>, inbox_limit: usize) {
-        let position = ledger.next_position();
         for &user in new.iter() {
-            let (room, partition) = (self.id, ledger.partition);
-            ledger.after(After::Membership(Membership { user, room, joined: true, partition, position }));
+            ledger.membership(self.id, user, true);
         }
         let was_large = self.large;
         if !was_large && self.members.len() > inbox_limit {

@@ -155,6 +155,16 @@ pub enum Answer {
     Failed(String),
 }
 
+impl Answer {
+    /// Why it is not the answer that was hoped for.
+    pub fn failure(self) -> String {
+        match self {
+            Self::Failed(why) => why,
+            _ => "an answer to another question".into(),
+        }
+    }
+}
+
 impl Request<'_> {
     /// The same request, owning its texts, to cross to another shard or to wait.
     pub fn into_owned(self) -> Request<'static> {

@@ -14,7 +14,6 @@ use super::ask::Asker;
 use super::message::{Answer, Message, Origin, Question, Reply, Request};
 use crate::command::{self, Refusal, rooms};
 use crate::connections::Key;
-use crate::home::users::overlay;
 use crate::home::{Found, Loaded, Size, reading};
 use crate::route::Route;
 
@@ -106,58 +105,20 @@ impl Shard {
         match question {
             Question::UserRooms { user, after, limit } => {
                 let changes = self.home.users.of(user);
-                self.start(async move {
-                    let stored = store.user_rooms(user, after, limit).await;
-                    let answer = stored.map(|stored| {
-                        let is_last = stored.len() < limit;
-                        Answer::Rooms(overlay(stored, &changes, after, limit, is_last))
-                    });
-                    Done::Tell(
-                        shard,
-                        number,
-                        answer.unwrap_or_else(|error| Answer::Failed(error.to_string())),
-                    )
+                self.start_answer(shard, number, async move {
+                    reading::user_rooms(&*store, user, &changes, after, limit).await.map(Answer::Rooms)
                 });
             }
             Question::Full { users, max } => {
-                let users: Vec<_> = users.into_iter().map(|user| (user, self.home.users.of(user))).collect();
-                self.start(async move {
-                    let mut full = Vec::new();
-                    for (user, changes) in users {
-                        match store.user_rooms(user, None, max).await {
-                            Ok(stored) => {
-                                let is_last = stored.len() < max;
-                                if overlay(stored, &changes, None, max, is_last).len() >= max {
-                                    full.push(user);
-                                }
-                            }
-                            Err(error) => {
-                                return Done::Tell(shard, number, Answer::Failed(error.to_string()));
-                            }
-                        }
-                    }
-                    Done::Tell(shard, number, Answer::Full(full))
+                let users = users.into_iter().map(|user| (user, self.home.users.of(user))).collect();
+                self.start_answer(shard, number, async move {
+                    reading::full(&*store, users, max).await.map(Answer::Full)
                 });
             }
             Question::Heads { user, rooms } => {
-                let known: Vec<_> = rooms.iter().map(|&room| self.home.head(room, user)).collect();
-                let missing =
-                    rooms.into_iter().zip(&known).filter(|(_, head)| head.is_none()).map(|(room, _)| room);
-                let missing: Vec<RoomId> = missing.collect();
-                self.start(async move {
-                    let answer = match reading::heads(store, user, missing).await {
-                        Ok(read) => {
-                            let mut read = read.into_iter();
-                            Answer::Heads(
-                                known
-                                    .into_iter()
-                                    .map(|head| head.unwrap_or_else(|| read.next().flatten()))
-                                    .collect(),
-                            )
-                        }
-                        Err(error) => Answer::Failed(error),
-                    };
-                    Done::Tell(shard, number, answer)
+                let known = rooms.into_iter().map(|room| (room, self.home.head(room, user))).collect();
+                self.start_answer(shard, number, async move {
+                    reading::heads(store, user, known).await.map(Answer::Heads)
                 });
             }
             Question::Large { user, rooms } => {
@@ -172,6 +133,16 @@ impl Shard {
                 });
             }
         }
+    }
+
+    /// Starts what answers a question.
+    fn start_answer(
+        &mut self,
+        shard: u16,
+        number: u64,
+        answer: impl Future<Output = Result<Answer, String>> + 'static,
+    ) {
+        self.start(async move { Done::Tell(shard, number, answer.await.unwrap_or_else(Answer::Failed)) });
     }
 
     /// From now on a shard gets the events of those of the rooms that are large, and hears where each stands now: what

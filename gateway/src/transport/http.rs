@@ -84,11 +84,7 @@ impl Refusal {
 
     /// The answer.
     pub fn response(&self) -> Vec<u8> {
-        write_response(
-            &Response::text(self.status, self.sentence),
-            true,
-            &[PAGE_HEADERS, self.headers].concat(),
-        )
+        write_response(&Response::text(self.status, self.sentence), true, self.headers)
     }
 }
 
@@ -232,12 +228,13 @@ pub fn write_upgrade(out: &mut Vec<u8>, upgrade: &Upgrade) {
 
 /// The answer to a GET, or to a HEAD without its body.
 pub fn response(response: &Response, with_body: bool) -> Vec<u8> {
-    write_response(response, with_body, PAGE_HEADERS)
+    write_response(response, with_body, "")
 }
 
-fn write_response(response: &Response, with_body: bool, headers: &str) -> Vec<u8> {
+/// An answer with the headers that every one has, and `more`.
+fn write_response(response: &Response, with_body: bool, more: &str) -> Vec<u8> {
     let head = format!(
-        "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: close\r\n{headers}\r\n",
+        "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: close\r\n{PAGE_HEADERS}{more}\r\n",
         response.status,
         reason(response.status),
         response.content_type,

@@ -40,11 +40,11 @@ pub(super) fn decode_room(bytes: &[u8]) -> Option<RoomRow> {
 /// ```
 pub(super) fn encode_member(columns: &MemberColumns) -> [u8; 49] {
     let (joined_seq, joined_ordinal) = columns.joined.map_or((0, 0), |joined| (joined.seq, joined.ordinal));
-    let markers = [columns.read_seq, columns.read_ordinal, columns.own_ordinal, columns.read_ms];
+    let MemberColumns { read_seq, read_ordinal, read_ms, own_ordinal, .. } = *columns;
+    let numbers = [joined_seq, joined_ordinal, read_seq, read_ordinal, own_ordinal, read_ms];
     let mut bytes = [0; 49];
     bytes[0] = encode_role(columns.joined.map(|joined| joined.role));
-    put_numbers(&mut bytes[1..17], &[joined_seq, joined_ordinal]);
-    put_numbers(&mut bytes[17..], &markers);
+    put_numbers(&mut bytes[1..], &numbers);
     bytes
 }
 
