@@ -23,7 +23,10 @@ use super::dead_letters::{DeadLetter, DeadLetters};
 use crate::log::{Batch, Log, LogError, Partition, Positions, Tail, record};
 
 /// How much is read from the log, and given to the store, at a time.
-const CHUNK_BYTES: usize = 1 << 20;
+const CHUNK_BYTES: usize = 4 << 20;
+/// Once there is something to archive, it waits so long for more: what many messages change in the rows of one room
+/// and its members is then written once.
+const GATHER: Duration = Duration::from_millis(250);
 /// The store is made durable at the latest after so much.
 const PERSIST_BYTES: usize = 32 << 20;
 /// After a failure it waits so long, and twice as long after each further one,
@@ -155,7 +158,10 @@ impl Archiver {
     async fn rest(&mut self, step: &Result<Step, ArchiveError>) {
         match step {
             Ok(Step::Archived) => {}
-            Ok(Step::CaughtUp) => self.more().await,
+            Ok(Step::CaughtUp) => {
+                self.more().await;
+                sleep(GATHER).await;
+            }
             Err(_) => {
                 let doublings = self.status.borrow().failures_in_a_row.saturating_sub(1).min(16);
                 sleep(RETRY_LONGEST.min(RETRY_FIRST * (1 << doublings))).await;

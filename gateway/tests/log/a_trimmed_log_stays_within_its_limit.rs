@@ -33,7 +33,10 @@ async fn archived_segments_are_deleted_and_the_last_one_stays() {
     log.append(vec![]).await.unwrap();
     assert_eq!(log.status().segments, 1);
     drop(log);
-    assert_eq!(segments(dir.path()), ["00000000000000000020.log"]);
+    // The one after it may have been made ready.
+    let left = segments(dir.path());
+    assert_eq!(left.first().map(String::as_str), Some("00000000000000000020.log"));
+    assert!(left.len() <= 2, "{left:?}");
     assert_eq!(open(dir.path()).last(), at(20));
 }
 

@@ -10,8 +10,8 @@ use rustix::io::Errno;
 
 use crate::log::LogError;
 
-/// How many bytes of a new file are written at a time.
-const ZEROES_AT_ONCE: usize = 1 << 20;
+/// How many bytes of a new file are written, and brought to the disk, at a time.
+const ZEROES_AT_ONCE: usize = 512 << 10;
 
 /// A folder of segments.
 pub trait Disk: Send + Sync + 'static {
@@ -20,7 +20,8 @@ pub trait Disk: Send + Sync + 'static {
     /// An existing file, for reading and writing.
     fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>>;
     /// A new file of `bytes` zeroes, replacing an old one; room for them is taken now, not when they are written.
-    fn create(&self, name: &str, bytes: u64) -> io::Result<Box<dyn DiskFile>>;
+    /// `rest` is called now and then between pieces, so that others' writes do not wait behind a whole file.
+    fn create(&self, name: &str, bytes: u64, rest: &dyn Fn()) -> io::Result<Box<dyn DiskFile>>;
     /// Renames a file; durable when it returns.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Deletes a file; durable when it returns. One that is not there is no error.
@@ -117,10 +118,10 @@ impl Disk for Directory {
         Ok(Box::new(File::options().read(true).write(true).open(self.path.join(name))?))
     }
 
-    fn create(&self, name: &str, bytes: u64) -> io::Result<Box<dyn DiskFile>> {
+    fn create(&self, name: &str, bytes: u64, rest: &dyn Fn()) -> io::Result<Box<dyn DiskFile>> {
         let path = self.path.join(name);
         let file = File::options().read(true).write(true).create(true).truncate(true).open(&path)?;
-        fill(&file, bytes).inspect_err(|_| _ = fs::remove_file(&path))?;
+        fill(&file, bytes, rest).inspect_err(|_| _ = fs::remove_file(&path))?;
         Ok(Box::new(file))
     }
 
@@ -144,7 +145,7 @@ impl Disk for Directory {
 
 /// Takes the room at once where the file system can, so that a full disk is noticed before it is filled, and
 /// then writes the zeroes: blocks that were written before need no metadata when they are written again.
-fn fill(mut file: &File, bytes: u64) -> io::Result<()> {
+fn fill(mut file: &File, bytes: u64, rest: &dyn Fn()) -> io::Result<()> {
     match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes) {
         Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
         Err(error) => return Err(error.into()),
@@ -153,6 +154,8 @@ fn fill(mut file: &File, bytes: u64) -> io::Result<()> {
     let mut left = bytes as usize;
     while left > 0 {
         left -= file.write(&zeroes[..left.min(ZEROES_AT_ONCE)])?;
+        file.sync_data()?;
+        rest();
     }
     Ok(())
 }

@@ -4,8 +4,10 @@
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
+use std::time::Duration;
 
 use super::disk::{Disk, DiskFile};
 use super::segment::{HEADER_LEN, Header};
@@ -37,10 +39,20 @@ pub(super) fn name(sequence: u64) -> String {
 /// What a segment is called while it is being made. Such a file is deleted when the log is opened.
 pub(super) const UNFINISHED: &str = "next.new";
 
+/// How long making a segment rests between two pieces of it, while nobody waits for it: a whole segment at once
+/// keeps the disk busy for tens of milliseconds, and every `fdatasync` of the log in that time waits behind it.
+const REST: Duration = Duration::from_millis(10);
+
 /// Makes an empty segment, durable under its name only once it is complete.
-pub(super) fn make(disk: &dyn Disk, sequence: u64, partitions: Partition, bytes: u64) -> io::Result<Active> {
+pub(super) fn make(
+    disk: &dyn Disk,
+    sequence: u64,
+    partitions: Partition,
+    bytes: u64,
+    rest: &dyn Fn(),
+) -> io::Result<Active> {
     let salt = RandomState::new().hash_one(sequence) as u32;
-    let file = disk.create(UNFINISHED, bytes)?;
+    let file = disk.create(UNFINISHED, bytes, rest)?;
     let named = file
         .write_all_at(&Header { partitions, salt, sequence }.encode(), 0)
         .and_then(|()| file.sync())
@@ -65,6 +77,8 @@ pub(super) struct Files {
     jobs: Sender<Job>,
     made: Receiver<io::Result<Active>>,
     making: bool,
+    /// Whether the writer has nothing to write to until the segment is made.
+    waiting: Arc<AtomicBool>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
@@ -79,19 +93,26 @@ impl Files {
     ) -> io::Result<Self> {
         let (jobs, todo) = mpsc::channel();
         let (done, made) = mpsc::channel();
+        let waiting = Arc::new(AtomicBool::new(false));
+        let is_waited_for = waiting.clone();
         let work = move || {
+            let rest = || {
+                if !is_waited_for.load(Ordering::Relaxed) {
+                    thread::sleep(REST);
+                }
+            };
             let mut oldest = oldest;
             for job in todo {
                 match job {
                     Job::Make { sequence } => {
-                        _ = done.send(make(&*disk, sequence, partitions, segment_bytes))
+                        _ = done.send(make(&*disk, sequence, partitions, segment_bytes, &rest))
                     }
                     Job::DeleteBefore { sequence } => delete(&*disk, &shared, &mut oldest, sequence),
                 }
             }
         };
         let thread = thread::Builder::new().name("carillon-log-files".to_owned()).spawn(work)?;
-        Ok(Self { jobs, made, making: false, thread: Some(thread) })
+        Ok(Self { jobs, made, making: false, waiting, thread: Some(thread) })
     }
 
     /// Begins to make a segment, unless one is being made.
@@ -115,7 +136,10 @@ impl Files {
 
     fn wait(&mut self) -> io::Result<Active> {
         self.making = false;
-        self.made.recv().unwrap_or_else(|_| Err(io::Error::other("the thread that makes segments is gone")))
+        self.waiting.store(true, Ordering::Relaxed);
+        let made = self.made.recv();
+        self.waiting.store(false, Ordering::Relaxed);
+        made.unwrap_or_else(|_| Err(io::Error::other("the thread that makes segments is gone")))
     }
 
     /// Deletes all segments before that one, some time soon.
@@ -127,6 +151,7 @@ impl Files {
 impl Drop for Files {
     fn drop(&mut self) {
         self.jobs = mpsc::channel().0;
+        self.waiting.store(true, Ordering::Relaxed);
         _ = self.thread.take().map(thread::JoinHandle::join);
     }
 }

@@ -248,9 +248,9 @@ impl Writer {
         self.answer(waiting, Err(error));
     }
 
-    /// Has the next segment made once this one is three quarters full.
+    /// Has the next segment made once this one is half full: the other half is time to make it slowly.
     fn prepare(&mut self) {
-        if self.active.end > self.active.bytes / 4 * 3 && self.may_grow() {
+        if self.active.end > self.active.bytes / 2 && self.may_grow() {
             self.files.begin(self.active.sequence + 1);
         }
     }
