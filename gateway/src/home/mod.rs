@@ -31,8 +31,9 @@ use ledger::{Ack, After, Ledger, Page, Read, Undo};
 use room::{Head, Room};
 use sent_ids::Known;
 
-/// A busy room gives back what it need not keep when it has so many times more.
-const TRIM_AT: usize = 4;
+/// So many events more than it keeps and a busy room gives some back: a few at a time, because rooms that are as busy as
+/// each other come to it at the same moment.
+const TRIM_STEP: usize = 16;
 /// Rooms looked at in one tick, so that a million of them do not stop a shard.
 const VISITS_MAX: usize = 16_384;
 
@@ -386,7 +387,8 @@ impl Home {
             command::decide(room, &mut turn(now_ms, &self.settings, ledger, &request), &request.frame);
         self.deciding.bytes += ledger.bytes() - bytes;
         // Only now: what a request was looked up against may not be forgotten before it is decided.
-        if room.recent.len() > TRIM_AT * self.settings.room_events_kept && !self.looking_up.contains_key(&id)
+        if room.recent.len() > self.settings.room_events_kept + TRIM_STEP
+            && !self.looking_up.contains_key(&id)
         {
             room.trim(&self.settings, ledger.archived);
         }

@@ -95,7 +95,8 @@ impl Recent {
         {
             self.events.pop_front();
         }
-        if self.events.capacity() > 2 * self.events.len().max(16) {
+        // What is shrunk too eagerly is only asked for again.
+        if self.events.capacity() > 4 * self.events.len().max(16) {
             self.events.shrink_to_fit();
         }
     }
