@@ -3,7 +3,8 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
 
@@ -15,6 +16,11 @@ use crate::log::{AppendError, Batch, Partition, Positions, advance};
 
 /// A turn takes no more groups once it has so many bytes, so that nobody waits for too large a write.
 const TURN_BYTES_MAX: usize = 4 << 20;
+
+/// A turn of this many bytes is a busy one: the next begins no sooner than [`BUSY_TURN`] after it began.
+const BUSY_BYTES: usize = 2048;
+/// Long enough that what many send is written, and then delivered, together; short beside what a person notices.
+const BUSY_TURN: Duration = Duration::from_millis(2);
 
 /// What the writer is asked.
 pub(super) enum Command {
@@ -89,8 +95,13 @@ impl Writer {
 
     /// Writes until the log is dropped and the queue is empty.
     pub(super) fn run(mut self) {
+        let mut not_before = Instant::now();
         while let Some(first) = self.wait() {
-            self.turn(first);
+            thread::sleep(not_before.saturating_duration_since(Instant::now()));
+            let began = Instant::now();
+            if self.turn(first) >= BUSY_BYTES {
+                not_before = began + BUSY_TURN;
+            }
         }
     }
 
@@ -107,16 +118,20 @@ impl Writer {
         }
     }
 
-    fn turn(&mut self, first: Waiting) {
+    /// Writes what waits, and says how many bytes it was.
+    fn turn(&mut self, first: Waiting) -> usize {
         if let Err(error) = self.make_room(first.bytes) {
-            return self.refuse(first, error);
+            self.refuse(first, error);
+            return 0;
         }
         let groups = self.collect(first);
+        let bytes = groups.iter().map(|waiting| waiting.bytes).sum();
         match self.write(&groups) {
             Ok(()) => groups.into_iter().for_each(|waiting| self.answer(waiting, Ok(()))),
             Err(error) => groups.into_iter().for_each(|waiting| self.refuse(waiting, error.clone())),
         }
         self.prepare();
+        bytes
     }
 
     /// Goes on to the next segment where this one has no room for so many bytes.
