@@ -1,4 +1,5 @@
-//! The command line: `carillon serve` (also what bare `carillon` does), `carillon token`, `carillon config`.
+//! The command line: `carillon serve` (also what bare `carillon` does), `carillon token`, `carillon config`,
+//! `carillon doctor`.
 //!
 //! Flags for settings come from the list in `config.rs`.
 
@@ -26,6 +27,8 @@ pub(crate) enum Asked {
     },
     /// Print the settings.
     Config(Settings),
+    /// Say what limits a node here.
+    Doctor(Settings),
 }
 
 /// Why what was asked cannot be understood.
@@ -49,6 +52,7 @@ pub(crate) fn read() -> Result<Asked, UsageError> {
         }),
         Some(("config", config)) if config.get_flag("defaults") => Ok(Asked::Config(Settings::default())),
         Some(("config", config)) => Ok(Asked::Config(settings(config)?)),
+        Some(("doctor", doctor)) => Ok(Asked::Doctor(settings(doctor)?)),
         Some((_, serve)) => Ok(Asked::Serve(settings(serve)?)),
         None => Ok(Asked::Serve(settings(&matches)?)),
     }
@@ -93,6 +97,7 @@ fn command() -> Command {
         .subcommand(serve_command())
         .subcommand(token_command())
         .subcommand(config_command())
+        .subcommand(doctor_command())
         .disable_help_subcommand(true)
 }
 
@@ -102,7 +107,8 @@ Examples:
   carillon serve --listen 0.0.0.0:80 --data /srv/c  serve others
   carillon serve --listen 127.0.0.1:0 --data two    a second node on this machine, on a free port
   carillon token --user 42                          a token to try things out with
-  carillon config > carillon.toml                   every setting, explained";
+  carillon config > carillon.toml                   every setting, explained
+  carillon doctor                                   what limits a node on this machine";
 
 fn serve_command() -> Command {
     Command::new("serve")
@@ -160,6 +166,23 @@ fn config_command() -> Command {
         )
         .arg(config_arg())
         .args(setting_args().map(|arg| arg.hide(true)))
+}
+
+fn doctor_command() -> Command {
+    const NEEDED: [&str; 3] = ["data", "connections_max", "shards"];
+    Command::new("doctor")
+        .about("Say what limits a node on this machine, and what to set")
+        .long_about(
+            "Say what limits a node on this machine, and what to set: open files, memory, what the kernel gives sockets, \
+             cores, and how long the disk takes to make a write durable. Changes nothing; writes one small file in the \
+             data folder to time the disk, and removes it.",
+        )
+        .after_help(
+            "Run it as the user and in the place (container, unit) the node will run in: limits differ.\n\n\
+             Example:\n  carillon doctor --data /srv/carillon --connections-max 200000",
+        )
+        .arg(config_arg())
+        .args(setting_args().filter(|arg| NEEDED.contains(&arg.get_id().as_str())))
 }
 
 fn config_arg() -> Arg {

@@ -148,11 +148,15 @@ table::settings! {
 
         /// Size at which the log goes on in a new file, in bytes.
         /// The log is trimmed by whole files: larger ones are fewer and free their space later.
-        log_segment_bytes: u64 = 67_108_864, within 1_048_576..=4_294_967_296;
+        log_segment_bytes: u64 = 67_108_864, within 1_048_576..=1_073_741_824;
 
         /// Size of the log at which nothing more is accepted, in bytes. It grows only while the store falls
         /// behind. At the limit sends are answered UNAVAILABLE until the store has caught up.
         log_bytes_max: u64 = 4_294_967_296, within 2_097_152..=1_099_511_627_776;
+
+        /// Memory for what was read from the store last, in bytes: lists of rooms, older history.
+        /// More spares reading after many came back at once; past it, reads go to the kernel's page cache.
+        store_cache_bytes: u64 = 16_777_216, within 1_048_576..=1_099_511_627_776;
 
         /// How often the store is made durable so that the log can be trimmed, in milliseconds. More means
         /// fewer disk flushes, a longer log and a longer start after a crash. Acknowledged messages are

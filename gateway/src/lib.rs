@@ -3,6 +3,7 @@
 //! In reading order. `docs/life-of-a-message.md` walks one send through them.
 
 pub mod config;
+pub mod doctor;
 pub mod logging;
 pub mod serve;
 pub mod startup;

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use carillon_gateway::auth::{KeyError, Keys};
 use carillon_gateway::config::Settings;
+use carillon_gateway::doctor::{self, Machine};
 use carillon_gateway::serve;
 use carillon_gateway::startup::StartError;
 use carillon_protocol::UserId;
@@ -31,6 +32,7 @@ fn run(asked: Asked) -> Result<(), Failure> {
         Asked::Serve(settings) => Ok(serve::run(settings.config)?),
         Asked::Token { settings, user, ttl } => token(&settings, user, ttl),
         Asked::Config(settings) => print(&settings.to_string()),
+        Asked::Doctor(settings) => print(&doctor::examine(&Machine::this(), &settings.config).to_string()),
     }
 }
 

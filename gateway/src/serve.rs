@@ -31,7 +31,7 @@ use crate::mailbox::{Bell, Mailbox, Waker};
 use crate::route::Route;
 use crate::shard::message::Message;
 use crate::shard::{BELL, Node, Shard};
-use crate::startup::{DataFolder, Greeting, StartError};
+use crate::startup::{DataFolder, Greeting, StartError, raise_open_files};
 use crate::stats::NodeStats;
 
 /// Threads of a shard that wait for the embedded store's disk.
@@ -44,6 +44,7 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(10);
 /// Runs the gateway until the process is told to stop (SIGTERM or SIGINT).
 pub fn run(config: Config) -> Result<(), StartError> {
     logging::start(&config);
+    raise_open_files();
     let running = Running::start(config)?;
     let program = std::env::args().next().unwrap_or_else(|| "carillon".to_owned());
     let greeting = Greeting {
@@ -81,7 +82,7 @@ impl Running {
     pub fn start(config: Config) -> Result<Self, StartError> {
         let data = DataFolder::open(&config.data)?;
         let log: Arc<dyn Log> = Arc::new(FileLog::open(log_config(&config, data.path()))?);
-        let store: Arc<dyn Store> = Arc::new(open_store(data.path())?);
+        let store: Arc<dyn Store> = Arc::new(open_store(&config)?);
         Self::start_on(config, data, log, store)
     }
 
@@ -152,11 +153,11 @@ fn log_config(config: &Config, data: &Path) -> FileLogConfig {
 }
 
 /// Opens the store from a thread of lower priority: what it starts to write and to compact inherits that.
-fn open_store(data: &Path) -> Result<EmbeddedStore, StartError> {
-    let dir = data.join("store");
+fn open_store(config: &Config) -> Result<EmbeddedStore, StartError> {
+    let (dir, cache_bytes) = (config.data.join("store"), config.store_cache_bytes);
     let open = move || {
         stand_back();
-        EmbeddedStore::open(&dir)
+        EmbeddedStore::open_with_cache(&dir, cache_bytes)
     };
     let opening =
         thread::Builder::new().name("store".into()).spawn(open).map_err(system("start a thread"))?;

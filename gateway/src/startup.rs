@@ -8,6 +8,8 @@ use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use crate::auth::KeyError;
 use crate::config::{Config, LogFormat};
 
@@ -123,6 +125,17 @@ impl DataFolder {
     /// Where it is, from the root on.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+/// Lets the process hold as many files as it may: each connection is one, and the limit that a shell or a supervisor
+/// hands down is often 1,024, with leave to raise it.
+pub fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
+    {
+        tracing::warn!(%error, "cannot raise the limit on open files");
     }
 }
 

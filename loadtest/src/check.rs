@@ -50,6 +50,11 @@ impl Stream {
         self.seqs.insert(room, seq);
     }
 
+    /// The last seq of a room that came; 0 for none.
+    pub fn last(&self, room: RoomId) -> u64 {
+        self.seqs.get(&room).copied().unwrap_or(0)
+    }
+
     /// An event came.
     pub fn event(&mut self, room: RoomId, seq: u64, faults: &mut Faults) {
         let Some(last) = self.seqs.get_mut(&room) else {

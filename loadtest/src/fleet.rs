@@ -25,6 +25,8 @@ pub struct Fleet {
     pub links: Vec<Link>,
     /// Connections that ended by themselves.
     pub lost: u64,
+    /// Of those, the ones that nobody was told of.
+    lost_now: Vec<usize>,
     marked: Vec<usize>,
 }
 
@@ -48,6 +50,7 @@ impl Fleet {
             scratch: vec![0; 256 * 1024],
             links: Vec::new(),
             lost: 0,
+            lost_now: Vec::new(),
             marked: Vec::new(),
         })
     }
@@ -80,16 +83,38 @@ impl Fleet {
         Ok(())
     }
 
-    fn connect(&mut self, place: &Place, user: u64) -> anyhow::Result<()> {
-        let number = self.links.len();
+    /// Connects a user and says hello; the welcome comes to whoever turns.
+    pub fn connect(&mut self, place: &Place, user: u64) -> anyhow::Result<()> {
+        let link = self.hello(place, self.links.len(), user)?;
+        self.links.push(link);
+        Ok(())
+    }
+
+    /// The same for a client whose connection was lost.
+    pub fn connect_again(&mut self, place: &Place, number: usize, user: u64) -> anyhow::Result<()> {
+        self.links[number] = self.hello(place, number, user)?;
+        Ok(())
+    }
+
+    fn hello(&self, place: &Place, number: usize, user: u64) -> anyhow::Result<Link> {
         let mut link = Link::connect(place.address, number, place.transport)?;
         let token = place.signer.token(user).into();
         link.say(&Frame::Hello { token, device: "loadtest".into(), agent: Some("carillon-loadtest".into()) });
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut link.stream, Token(number), interest)?;
         link.flush()?;
-        self.links.push(link);
-        Ok(())
+        Ok(link)
+    }
+
+    /// Ends the connections of the clients from this number on, without a goodbye.
+    pub fn cut_from(&mut self, number: usize) {
+        self.links.truncate(number);
+    }
+
+    /// The clients whose connections were lost since this was asked last.
+    pub fn take_lost(&mut self) -> Vec<usize> {
+        self.lost -= self.lost_now.len() as u64;
+        std::mem::take(&mut self.lost_now)
     }
 
     /// Takes a connection in that says no hello.
@@ -119,6 +144,7 @@ impl Fleet {
             });
             if read.and_then(|()| link.flush().map(drop)).is_err() {
                 self.lost += 1;
+                self.lost_now.push(number);
                 let _ = self.poll.registry().deregister(&mut link.stream);
             }
         }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use carillon_loadtest::report::Table;
-use carillon_loadtest::scenario::{fanout, idle, kills, sends};
+use carillon_loadtest::scenario::{fanout, idle, kills, sends, storm};
 use carillon_loadtest::worker;
 use clap::{Parser, Subcommand};
 
@@ -14,6 +14,7 @@ Examples:
   carillon-loadtest idle   --start target/release/carillon
   carillon-loadtest fanout --start target/release/carillon --subscribers 10000 --outstanding 16
   carillon-loadtest sends  --start target/release/carillon --rate 50000
+  carillon-loadtest storm  --start target/release/carillon
   carillon-loadtest kills  --start target/release/carillon --rounds 1000
   carillon-loadtest sends  --address 127.0.0.1:8080 --data carillon-data --rate 1000
 
@@ -38,6 +39,8 @@ enum Scenario {
     Fanout(fanout::Fanout),
     /// Durable sends at a fixed rate, and how long they take
     Sends(sends::Sends),
+    /// All clients are cut and come back at once, until the last has caught up
+    Storm(storm::Storm),
     /// Kills the node at random moments; afterwards everything acknowledged must be there, once, in one order
     Kills(kills::Kills),
     #[command(hide = true)]
@@ -64,6 +67,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Scenario::Idle(idle) => idle::run(idle)?,
         Scenario::Fanout(fanout) => fanout::run(fanout)?,
         Scenario::Sends(sends) => sends::run(sends)?,
+        Scenario::Storm(storm) => storm::run(storm)?,
         Scenario::Kills(kills) => kills::run(kills)?,
         Scenario::Worker => return worker::run(),
         Scenario::FloorReaders { order } => return fanout::floor_readers(order),

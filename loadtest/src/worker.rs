@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use crate::check::Faults;
 use crate::fleet::{Fleet, Place};
 use crate::link::Transport;
-use crate::scenario::{idle, sends};
+use crate::scenario::storm::Storming;
+use crate::scenario::{idle, sends, storm};
 use crate::token::Signer;
 
 /// How long a worker listens between looks at its orders.
@@ -29,6 +30,12 @@ pub enum Order {
     CreateRooms(idle::Rooms),
     /// Send and measure (`sends`).
     Sends(sends::Load),
+    /// Gather everyone (`storm`).
+    Storm(storm::Load),
+    /// Cut them (`storm`).
+    Cut,
+    /// Come back and measure (`storm`).
+    Resume,
 }
 
 /// Which sessions.
@@ -53,6 +60,8 @@ pub enum Report {
     Done,
     /// What was measured (`sends`).
     Sends(sends::Measured),
+    /// What was measured (`storm`).
+    Storm(storm::Measured),
     /// It went wrong.
     Failed(String),
 }
@@ -112,6 +121,7 @@ pub fn run() -> anyhow::Result<()> {
         }
     });
     let mut fleet = Fleet::new()?;
+    let mut storming = None;
     loop {
         let order = match orders.try_recv() {
             Ok(order) => order,
@@ -121,7 +131,7 @@ pub fn run() -> anyhow::Result<()> {
                 continue;
             }
         };
-        let report = carry_out(&mut fleet, serde_json::from_str(&order)?);
+        let report = carry_out(&mut fleet, &mut storming, serde_json::from_str(&order)?);
         let report = report.unwrap_or_else(|error| Report::Failed(format!("{error:#}")));
         let mut out = std::io::stdout().lock();
         writeln!(out, "{}", serde_json::to_string(&report)?)?;
@@ -129,7 +139,7 @@ pub fn run() -> anyhow::Result<()> {
     }
 }
 
-fn carry_out(fleet: &mut Fleet, order: Order) -> anyhow::Result<Report> {
+fn carry_out(fleet: &mut Fleet, storming: &mut Option<Storming>, order: Order) -> anyhow::Result<Report> {
     match order {
         Order::Open(sessions) => {
             let users = sessions.first_user..sessions.first_user + sessions.count;
@@ -138,11 +148,22 @@ fn carry_out(fleet: &mut Fleet, order: Order) -> anyhow::Result<Report> {
         }
         Order::CreateRooms(rooms) => idle::create_rooms(fleet, &rooms).map(|()| Report::Done),
         Order::Sends(load) => sends::drive(fleet, &load).map(Report::Sends),
+        Order::Storm(load) => {
+            *storming = Some(Storming::gather(fleet, load)?);
+            Ok(Report::Done)
+        }
+        Order::Cut => the_storm(storming)?.cut(fleet).map(|()| Report::Done),
+        Order::Resume => the_storm(storming)?.resume(fleet).map(Report::Storm),
     }
 }
 
+fn the_storm(storming: &mut Option<Storming>) -> anyhow::Result<&mut Storming> {
+    storming.as_mut().context("nobody was gathered")
+}
+
 impl Sessions {
-    fn place(&self) -> anyhow::Result<Place> {
+    /// Where they are, and who signs for them.
+    pub fn place(&self) -> anyhow::Result<Place> {
         let signer = Signer::open(&self.key)?;
         Ok(Place { address: self.address, transport: self.transport, signer })
     }

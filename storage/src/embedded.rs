@@ -30,6 +30,10 @@ use crate::{
 use tables::Tables;
 use writer::{Job, Writer};
 
+/// Blocks that are kept decompressed, unless one says otherwise. Recent history is served from the homes' memory, so
+/// this is for older pages, lists of rooms and cold rooms; past it, reads cost a look into the kernel's page cache.
+pub const CACHE_BYTES: u64 = 16 << 20;
+
 /// A [`Store`] in a folder of the local disk.
 pub struct EmbeddedStore {
     // Before `tables`: the writer stops first, then the folder is let go.
@@ -43,7 +47,12 @@ impl EmbeddedStore {
     ///
     /// One process at a time may hold a folder; the store is let go when it is dropped and its last read ended.
     pub fn open(dir: &Path) -> StoreResult<Self> {
-        let tables = Arc::new(open::open(dir)?);
+        Self::open_with_cache(dir, CACHE_BYTES)
+    }
+
+    /// The same, with a cache of so many bytes instead of [`CACHE_BYTES`].
+    pub fn open_with_cache(dir: &Path, cache_bytes: u64) -> StoreResult<Self> {
+        let tables = Arc::new(open::open(dir, cache_bytes)?);
         let writer = Writer::start(Arc::clone(&tables))?;
         Ok(Self { writer, tables })
     }

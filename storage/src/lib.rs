@@ -14,7 +14,7 @@ mod page;
 mod row;
 
 pub use change::Change;
-pub use embedded::EmbeddedStore;
+pub use embedded::{CACHE_BYTES, EmbeddedStore};
 pub use memory::MemoryStore;
 pub use row::{MemberRow, RoomRow, SentRow, StoredEvent};
 

@@ -1,4 +1,5 @@
-//! `idle`: what a session costs that does nothing. Memory is read at two sizes, so that what a node costs without any falls out.
+//! `idle`: what a session costs that does nothing. Memory is read at two sizes, so that what a node costs without any falls
+//! out, and several times, as sessions come and go.
 
 use std::time::Duration;
 
@@ -15,6 +16,10 @@ use crate::worker::{Order, Report, Sessions, Worker};
 
 /// Rooms that a worker creates at a time: creating is not what is measured, and a node takes only so many at once.
 const ROOMS_AT_ONCE: u64 = 256;
+
+/// The store's cache fills as sessions come back, up to its size: at its smallest it does so before the first reading, and
+/// what is measured after that is sessions.
+const SMALL_CACHE: &str = "--store-cache-bytes=1048576";
 
 /// What to measure.
 #[derive(Args, Clone, Debug)]
@@ -34,8 +39,20 @@ pub struct Idle {
     #[arg(long, default_value_t = 2)]
     workers: u64,
     /// Seconds to let the node come to rest before each reading
-    #[arg(long, default_value_t = 40)]
+    #[arg(long, default_value_t = 30)]
     rest: u64,
+    /// How often the many come; their going is measured too
+    #[arg(long, default_value_t = 3)]
+    times: u64,
+    /// Leave the store's cache at its own size, and measure it too as it fills
+    #[arg(long)]
+    with_cache: bool,
+}
+
+impl Idle {
+    fn cache_flag(&self) -> &'static [&'static str] {
+        if self.with_cache { &[] } else { &[SMALL_CACHE] }
+    }
 }
 
 /// Rooms for a worker to create: one for each of its users, who each are a member of as many.
@@ -85,7 +102,7 @@ fn created(fleet: &mut Fleet, wanted: u64) -> anyhow::Result<()> {
 
 /// Runs it.
 pub fn run(idle: &Idle) -> anyhow::Result<Table> {
-    let mut gateway = idle.target.gateway()?;
+    let mut gateway = idle.target.gateway_with(idle.cache_flag())?;
     let (address, key) = (gateway.address, gateway.key());
     let sessions = |first_user, count| {
         let (transport, key) = (idle.target.transport, key.clone());
@@ -107,28 +124,36 @@ pub fn run(idle: &Idle) -> anyhow::Result<Table> {
     gateway.restart()?;
     let before = gateway.resident_bytes()?;
     let kernel_before = kernel()?;
-    let mut workers = start(idle.workers)?;
-    let mut readings = Vec::new();
-    let mut open = 0;
-    for size in [idle.small, idle.large] {
-        let more = (size - open) / idle.workers;
-        for (index, worker) in workers.iter_mut().enumerate() {
-            let first_user = 1 + index as u64 * share + open / idle.workers;
-            worker.order(&sessions(first_user, more))?;
+    let mut few = start(idle.workers)?;
+    open(idle, &mut few, &sessions, 0, idle.small)?;
+    rest(idle.rest, idle.small);
+    let mut readings = vec![gateway.resident_bytes()?];
+    let mut many = Vec::new();
+    for _ in 0..idle.times {
+        drop(std::mem::take(&mut many));
+        if readings.len() > 1 {
+            rest(idle.rest, idle.small);
+            readings.push(gateway.resident_bytes()?);
         }
-        wait(&mut workers, 1)?;
-        open = size;
-        rest(idle.rest, size);
-        let (cpu, cpu_for) = (gateway.cpu()?, Duration::from_secs(10));
-        std::thread::sleep(cpu_for);
-        let cpu_us_per_s = (gateway.cpu()? - cpu).as_micros() as f64 / cpu_for.as_secs_f64();
-        readings.push((gateway.resident_bytes()?, cpu_us_per_s));
+        many = start(idle.workers)?;
+        open(idle, &mut many, &sessions, idle.small, idle.large)?;
+        rest(idle.rest, idle.large);
+        readings.push(gateway.resident_bytes()?);
     }
+    let (cpu, cpu_for) = (gateway.cpu()?, Duration::from_secs(10));
+    std::thread::sleep(cpu_for);
+    let cpu_us_per_s = (gateway.cpu()? - cpu).as_micros() as f64 / cpu_for.as_secs_f64();
     let kernel_after = kernel()?;
     let stats = gateway.stats()?;
     let connected = stats["connections"].as_u64().context("no count of connections")?;
     anyhow::ensure!(connected >= idle.large, "only {connected} connections are left");
-    let slope = (readings[1].0 as f64 - readings[0].0 as f64) / (idle.large - idle.small) as f64;
+    drop((few, many));
+    rest(60, 0);
+    let after = gateway.resident_bytes()?;
+    let mut slopes = slopes(&readings, idle.large - idle.small);
+    slopes.sort_by(f64::total_cmp);
+    let slope = slopes[slopes.len() / 2];
+    let (small_bytes, large_bytes) = (readings[readings.len() - 2], readings[readings.len() - 1]);
     // Both ends are on this machine, so each session's share of the kernel is two sockets.
     let kernel = (kernel_after as f64 - kernel_before as f64) / idle.large as f64;
     Ok(Table::new(
@@ -137,12 +162,12 @@ pub fn run(idle: &Idle) -> anyhow::Result<Table> {
             Figure::new("memory without sessions", before as f64 / 1e6, "MB resident"),
             Figure::new(
                 format!("memory with {} sessions", idle.small),
-                readings[0].0 as f64 / 1e6,
+                small_bytes as f64 / 1e6,
                 "MB resident",
             ),
             Figure::new(
                 format!("memory with {} sessions", idle.large),
-                readings[1].0 as f64 / 1e6,
+                large_bytes as f64 / 1e6,
                 "MB resident",
             ),
             Figure::new(
@@ -151,14 +176,45 @@ pub fn run(idle: &Idle) -> anyhow::Result<Table> {
                 "bytes of the gateway's memory",
             )
             .at_most(1024.0),
+            Figure::new("  least of the times", slopes[0], "bytes"),
+            Figure::new("  most of the times", slopes[slopes.len() - 1], "bytes"),
+            Figure::new("memory a minute after all left, of that before", after as f64 / before as f64, "")
+                .at_most(1.1),
             Figure::new("its two sockets (both ends are here)", kernel, "bytes of the kernel's slabs"),
             Figure::new(
                 "a session's pings",
-                readings[1].1 / idle.large as f64,
+                cpu_us_per_s / idle.large as f64,
                 "µs of processor time a second",
             ),
         ],
     ))
+}
+
+/// What a session takes, by each coming and going of so many: what starting left behind is given back at some time, and
+/// the median does not see it.
+fn slopes(readings: &[u64], sessions: u64) -> Vec<f64> {
+    let steps = readings.windows(2).enumerate();
+    let slope = |(index, step): (usize, &[u64])| {
+        let sign = if index % 2 == 0 { 1.0 } else { -1.0 };
+        sign * (step[1] as f64 - step[0] as f64) / sessions as f64
+    };
+    steps.map(slope).collect()
+}
+
+/// Opens the sessions of the users after the first `from` and up to `to`, shared among the workers.
+fn open(
+    idle: &Idle,
+    workers: &mut [Worker],
+    sessions: &impl Fn(u64, u64) -> Order,
+    from: u64,
+    to: u64,
+) -> anyhow::Result<()> {
+    let share = idle.large / idle.workers;
+    for (index, worker) in workers.iter_mut().enumerate() {
+        let first_user = 1 + index as u64 * share + from / idle.workers;
+        worker.order(&sessions(first_user, (to - from) / idle.workers))?;
+    }
+    wait(workers, 1)
 }
 
 fn start(workers: u64) -> anyhow::Result<Vec<Worker>> {

@@ -4,6 +4,7 @@ pub mod fanout;
 pub mod idle;
 pub mod kills;
 pub mod sends;
+pub mod storm;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -16,6 +16,7 @@ use fjall::compaction::filter::Factory;
 use fjall::config::{BlockSizePolicy, FilterPolicy};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, LsmError, PersistMode};
 
+use super::CACHE_BYTES;
 use super::expiry::SentFrom;
 use super::tables::Tables;
 use super::{journal, value};
@@ -35,10 +36,6 @@ const SENT_IDS: &str = "sent_ids";
 const ARCHIVED: &str = "archived";
 const TABLES: [&str; 7] = [META, EVENTS, ROOMS, MEMBERS, ROOMS_BY_USER, SENT_IDS, ARCHIVED];
 
-/// Blocks kept decompressed. Recent history is served from the homes' memory, so this is for older pages and
-/// cold rooms; past it, reads cost a look into the kernel's page cache.
-const CACHE_BYTES: u64 = 16 << 20;
-
 /// The least that fjall allows. Past it, tables that were rarely written are flushed so that old journals can go.
 const JOURNALS_BYTES: u64 = 128 << 20;
 
@@ -51,13 +48,13 @@ const WORKER_THREADS: usize = 1;
 /// Events are read in runs, so larger blocks cost nothing and compress better.
 const EVENT_BLOCK_BYTES: u32 = 16 << 10;
 
-pub(super) fn open(dir: &Path) -> StoreResult<Tables> {
+pub(super) fn open(dir: &Path, cache_bytes: u64) -> StoreResult<Tables> {
     // fjall asserts where a database's files contradict each other; a wrong byte on disk must not end the process.
-    let opened = catch_unwind(AssertUnwindSafe(|| open_locked(dir)));
+    let opened = catch_unwind(AssertUnwindSafe(|| open_locked(dir, cache_bytes)));
     opened.unwrap_or_else(|_| Err(restore(dir, "its files contradict each other")))
 }
 
-fn open_locked(dir: &Path) -> StoreResult<Tables> {
+fn open_locked(dir: &Path, cache_bytes: u64) -> StoreResult<Tables> {
     let lock = lock(dir)?;
     let home = dir.join("tables");
     if !home.try_exists().map_err(|e| failed(dir, e.into()))? {
@@ -65,7 +62,7 @@ fn open_locked(dir: &Path) -> StoreResult<Tables> {
     }
     check_files(dir, &home)?;
     journal::mend(&home).map_err(|e| failed(dir, e.into()))?;
-    open_tables(dir, &home, lock)
+    open_tables(dir, &home, lock, cache_bytes)
 }
 
 fn lock(dir: &Path) -> StoreResult<File> {
@@ -96,7 +93,7 @@ fn create_at(new: &Path) -> fjall::Result<()> {
     if new.try_exists()? {
         fs::remove_dir_all(new)?;
     }
-    let database = open_database(new, &SentFrom::default())?;
+    let database = open_database(new, &SentFrom::default(), CACHE_BYTES)?;
     for name in TABLES {
         keyspace(&database, name)?;
     }
@@ -116,9 +113,9 @@ fn check_files(dir: &Path, home: &Path) -> StoreResult<()> {
     Ok(())
 }
 
-fn open_tables(dir: &Path, home: &Path, lock: File) -> StoreResult<Tables> {
+fn open_tables(dir: &Path, home: &Path, lock: File, cache_bytes: u64) -> StoreResult<Tables> {
     let sent_from = SentFrom::default();
-    let database = open_database(home, &sent_from).map_err(|e| failed(dir, e))?;
+    let database = open_database(home, &sent_from, cache_bytes).map_err(|e| failed(dir, e))?;
     let known = database.list_keyspace_names();
     let table = |name: &str| match known.iter().any(|known| **known == *name) {
         true => keyspace(&database, name).map_err(|e| failed(dir, e)),
@@ -142,10 +139,10 @@ fn open_tables(dir: &Path, home: &Path, lock: File) -> StoreResult<Tables> {
     })
 }
 
-fn open_database(at: &Path, sent_from: &SentFrom) -> fjall::Result<Database> {
+fn open_database(at: &Path, sent_from: &SentFrom, cache_bytes: u64) -> fjall::Result<Database> {
     let sent_from = sent_from.clone();
     Database::builder(at)
-        .cache_size(CACHE_BYTES)
+        .cache_size(cache_bytes)
         .max_journaling_size(JOURNALS_BYTES)
         .max_cached_files(Some(OPEN_FILES))
         .worker_threads(WORKER_THREADS)
