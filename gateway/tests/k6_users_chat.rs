@@ -29,7 +29,7 @@ fn a_gateway_that_is_not_there_is_an_error() {
 }
 
 fn run(script: &str) {
-    let data = TempDir::new().unwrap();
+    let data = TempDir::new().expect("a temporary folder");
     let gateway = Gateway::start(&data);
     let summary = k6(script, &format!("http://{}", gateway.address()));
     let number = |metric: &str, field: &str| {
@@ -46,7 +46,7 @@ fn run(script: &str) {
 /// What k6 measured, by metric.
 fn k6(script: &str, base_url: &str) -> Value {
     let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../loadtest/k6");
-    let folder = TempDir::new().unwrap();
+    let folder = TempDir::new().expect("a temporary folder");
     let summary = folder.path().join("summary.json");
     let program = std::env::var_os("K6").unwrap_or_else(|| "k6".into());
     let output = Command::new(&program)
