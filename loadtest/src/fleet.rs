@@ -131,6 +131,33 @@ impl Fleet {
         patience: Duration,
         mut heard: impl FnMut(usize, &mut Link, Frame<'_>),
     ) -> anyhow::Result<()> {
+        self.turn_with(patience, |number, link, scratch| {
+            link.read(scratch, |link, frame| match frame {
+                Frame::Ping { stamp, .. } => link.say(&Frame::Pong { stamp }),
+                frame => heard(number, link, frame),
+            })
+        })
+    }
+
+    /// The same with WebSocket messages instead of frames: for servers that speak something else.
+    pub fn turn_messages(
+        &mut self,
+        patience: Duration,
+        mut heard: impl FnMut(usize, &mut Link, &[u8]),
+    ) -> anyhow::Result<()> {
+        self.turn_with(patience, |number, link, scratch| {
+            link.read_messages(scratch, |link, message| {
+                heard(number, link, message);
+                Ok(message.len())
+            })
+        })
+    }
+
+    fn turn_with(
+        &mut self,
+        patience: Duration,
+        mut read: impl FnMut(usize, &mut Link, &mut [u8]) -> io::Result<()>,
+    ) -> anyhow::Result<()> {
         match self.poll.poll(&mut self.events, Some(patience)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             other => other?,
@@ -138,10 +165,7 @@ impl Fleet {
         for event in self.events.iter() {
             let number = event.token().0;
             let link = &mut self.links[number];
-            let read = link.read(&mut self.scratch, |link, frame| match frame {
-                Frame::Ping { stamp, .. } => link.say(&Frame::Pong { stamp }),
-                frame => heard(number, link, frame),
-            });
+            let read = read(number, link, &mut self.scratch);
             if read.and_then(|()| link.flush().map(drop)).is_err() {
                 self.lost += 1;
                 self.lost_now.push(number);

@@ -92,9 +92,7 @@ impl Gateway {
     /// Its resident memory, in bytes.
     pub fn resident_bytes(&self) -> anyhow::Result<u64> {
         let pid = self.pid().context("memory is measured of a gateway that was started here (--start)")?;
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-        Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
+        resident_bytes(pid)
     }
 
     /// The processor time it has used.
@@ -113,6 +111,13 @@ impl Drop for Gateway {
             }
         }
     }
+}
+
+/// A process's resident memory, in bytes.
+pub fn resident_bytes(pid: u32) -> anyhow::Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
 }
 
 /// The processor time a process has used.

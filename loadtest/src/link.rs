@@ -34,8 +34,6 @@ pub struct Link {
     /// To be written.
     out: Vec<u8>,
     frame: Vec<u8>,
-    /// Bytes that have come.
-    pub read_bytes: u64,
 }
 
 impl Link {
@@ -43,15 +41,25 @@ impl Link {
     pub fn connect(to: SocketAddr, number: usize, transport: Transport) -> io::Result<Self> {
         let mut link = Self::connect_to_floor(to, number, transport)?;
         if transport == Transport::Ws {
-            link.upgrading = true;
-            let request = format!(
-                "GET /v1/ws HTTP/1.1\r\nHost: {to}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-                 Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
-                 Sec-WebSocket-Protocol: carillon.v1\r\n\r\n"
-            );
-            link.out.extend_from_slice(request.as_bytes());
+            link.upgrade(to, "/v1/ws", "Sec-WebSocket-Protocol: carillon.v1\r\n");
         }
         Ok(link)
+    }
+
+    /// Connects to another server's WebSocket.
+    pub fn connect_to_peer(to: SocketAddr, number: usize, path: &str) -> io::Result<Self> {
+        let mut link = Self::connect_to_floor(to, number, Transport::Ws)?;
+        link.upgrade(to, path, "");
+        Ok(link)
+    }
+
+    fn upgrade(&mut self, to: SocketAddr, path: &str, more: &str) {
+        self.upgrading = true;
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: {to}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{more}\r\n"
+        );
+        self.out.extend_from_slice(request.as_bytes());
     }
 
     /// Connects to something that writes frames without a handshake before them.
@@ -71,7 +79,6 @@ impl Link {
             kept: Vec::new(),
             out: Vec::new(),
             frame: Vec::new(),
-            read_bytes: 0,
         })
     }
 
@@ -86,6 +93,12 @@ impl Link {
                 self.out.extend_from_slice(&self.frame);
             }
         }
+    }
+
+    /// Appends a WebSocket message of these bytes to what will be written.
+    pub fn say_bytes(&mut self, bytes: &[u8]) {
+        write_masked_header(&mut self.out, bytes.len());
+        self.out.extend_from_slice(bytes);
     }
 
     /// Writes what the kernel takes; says whether that was all.
@@ -109,6 +122,16 @@ impl Link {
 
     /// Reads what came and calls `each` for every frame. An end of the connection is an error.
     pub fn read(&mut self, scratch: &mut [u8], mut each: impl FnMut(&mut Self, Frame<'_>)) -> io::Result<()> {
+        self.read_messages(scratch, |link, bytes| link.frames(bytes, &mut each))
+    }
+
+    /// Reads what came and calls `each` with it, a WebSocket message at a time; what it says it has not used comes again
+    /// with what follows, on TCP.
+    pub fn read_messages(
+        &mut self,
+        scratch: &mut [u8],
+        mut each: impl FnMut(&mut Self, &[u8]) -> io::Result<usize>,
+    ) -> io::Result<()> {
         loop {
             let read = match self.stream.read(scratch) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
@@ -117,7 +140,6 @@ impl Link {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             };
-            self.read_bytes += read as u64;
             if self.kept.is_empty() {
                 let used = self.take(&scratch[..read], &mut each)?;
                 self.kept.extend_from_slice(&scratch[used..read]);
@@ -135,7 +157,11 @@ impl Link {
     }
 
     /// Takes what is whole; says how much that was.
-    fn take(&mut self, bytes: &[u8], each: &mut impl FnMut(&mut Self, Frame<'_>)) -> io::Result<usize> {
+    fn take(
+        &mut self,
+        bytes: &[u8],
+        each: &mut impl FnMut(&mut Self, &[u8]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
         let mut at = 0;
         if self.upgrading {
             let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { return Ok(0) };
@@ -147,10 +173,10 @@ impl Link {
             at = end + 4;
         }
         match self.transport {
-            Transport::Tcp => Ok(at + self.frames(&bytes[at..], each)?),
+            Transport::Tcp => Ok(at + each(self, &bytes[at..])?),
             Transport::Ws => {
                 while let Some((payload, used)) = message(&bytes[at..])? {
-                    self.frames(payload, each)?;
+                    each(self, payload)?;
                     at += used;
                 }
                 Ok(at)
@@ -202,7 +228,8 @@ fn message(bytes: &[u8]) -> io::Result<Option<(&[u8], usize)>> {
         return Ok(None);
     };
     match first & 0x0f {
-        0x2 => Ok(Some((&bytes[at..end], end))),
+        // Of a message in parts each part is taken as it comes.
+        0x0 | 0x2 => Ok(Some((&bytes[at..end], end))),
         0x8 => Err(io::Error::other(format!(
             "closed: {}",
             String::from_utf8_lossy(&bytes[(at + 2).min(end)..end])

@@ -48,6 +48,8 @@ enum Scenario {
     #[command(hide = true)]
     FloorReaders { order: String },
     #[command(hide = true)]
+    NatsReaders { order: String },
+    #[command(hide = true)]
     Floor { count: usize, outstanding: usize, hex: String },
 }
 
@@ -70,8 +72,11 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Scenario::Storm(storm) => storm::run(storm)?,
         Scenario::Kills(kills) => kills::run(kills)?,
         Scenario::Worker => return worker::run(),
-        Scenario::FloorReaders { order } => return fanout::floor_readers(order),
-        Scenario::Floor { count, outstanding, hex } => return fanout::floor(*count, *outstanding, hex),
+        Scenario::FloorReaders { order } => return fanout::floor::readers(order),
+        Scenario::NatsReaders { order } => return fanout::nats::readers(order),
+        Scenario::Floor { count, outstanding, hex } => {
+            return fanout::floor::write(*count, *outstanding, hex);
+        }
     };
     show(cli, &table)
 }

@@ -4,13 +4,14 @@
 //! Both servers have one core and the clients the other; they take turns. A round is: the sender sends its messages, and the next
 //! round begins when every subscriber has all of them.
 
-use std::io::{BufRead, BufReader, Lines, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+pub mod floor;
+pub mod nats;
+mod rival;
+
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use carillon_protocol::{Event, EventBody, Frame, RoomId, encode};
 use clap::Args;
 use serde::{Deserialize, Serialize};
@@ -19,8 +20,7 @@ use uuid::Uuid;
 use super::{Target, client_id, create_room, room, user};
 use crate::check::{Faults, Stream};
 use crate::fleet::Fleet;
-use crate::gateway::{self, Gateway};
-use crate::link::{Link, Transport};
+use crate::gateway::Gateway;
 use crate::report::{Figure, Table};
 use crate::worker::must_be_clean;
 
@@ -50,6 +50,9 @@ pub struct Fanout {
     /// Turns that each side has
     #[arg(long, default_value_t = 5)]
     turns: u64,
+    /// Compare with the WebSocket of this nats-server, in the same run
+    #[arg(long, value_name = "PROGRAM")]
+    nats: Option<PathBuf>,
 }
 
 /// What a turn came to.
@@ -66,51 +69,119 @@ pub fn run(fanout: &Fanout) -> anyhow::Result<Table> {
     let target = Target { start: Some(pinned(program)?), ..fanout.target.clone() };
     let gateway = target.gateway_with(&["--shards=1"])?;
     pin_self()?;
+    let before = gateway.resident_bytes()?;
     let mut subscribers = Subscribers::gather(fanout, &gateway)?;
+    let our_bytes = (gateway.resident_bytes()? as f64 - before as f64) / fanout.subscribers as f64;
     let frame = event_frame(subscribers.room, fanout.bytes)?;
-    let mut floor = Floor::start(fanout, &frame)?;
-    let (mut ours, mut bare) = (Vec::new(), Vec::new());
-    for turn in 1..=fanout.turns {
-        bare.push(floor.turn()?);
-        ours.push(subscribers.turn(fanout, &gateway)?);
-        let (ours, bare) = (ours[ours.len() - 1].deliveries_per_s, bare[bare.len() - 1].deliveries_per_s);
-        eprintln!("turn {turn}: {ours:.0} deliveries/s, bare writes {bare:.0}/s, ratio {:.3}", ours / bare);
+    let mut floor = floor::start(fanout, &frame)?;
+    let mut nats = fanout.nats.as_deref().map(|program| nats::start(fanout, program)).transpose()?;
+    let mut turns = Turns::default();
+    for number in 1..=fanout.turns {
+        turns.bare.push(floor.turn()?);
+        turns.ours.push(subscribers.turn(fanout, &gateway)?);
+        if let Some((nats, _)) = &mut nats {
+            turns.nats.push(nats.turn()?);
+        }
+        eprintln!("turn {number}: {}", turns.last());
     }
     must_be_clean(subscribers.faults)?;
-    let ratios: Vec<f64> =
-        ours.iter().zip(&bare).map(|(ours, bare)| ours.deliveries_per_s / bare.deliveries_per_s).collect();
-    let mut sorted = ratios.clone();
-    sorted.sort_by(f64::total_cmp);
-    let median = |value: fn(&Turn) -> f64, turns: &[Turn]| {
-        let mut values: Vec<f64> = turns.iter().map(value).collect();
-        values.sort_by(f64::total_cmp);
-        values[values.len() / 2]
-    };
-    let what = format!("{} subscribers, {} outstanding", fanout.subscribers, fanout.outstanding);
-    Ok(Table::new(
-        "fanout",
+    let mut figures = turns.against_the_floor(fanout);
+    if let Some((_, nats_bytes)) = nats {
+        figures.extend(turns.against_nats(fanout));
+        figures.push(Figure::new("a subscriber takes of the gateway", our_bytes, "bytes resident"));
+        figures.push(Figure::new("a subscriber takes of nats-server", nats_bytes, "bytes resident"));
+    }
+    Ok(Table::new("fanout", figures))
+}
+
+/// Everyone's turns so far.
+#[derive(Default)]
+struct Turns {
+    ours: Vec<Turn>,
+    bare: Vec<Turn>,
+    nats: Vec<Turn>,
+}
+
+impl Turns {
+    /// How the last ones went, for people who wait.
+    fn last(&self) -> String {
+        let each = [("carillon", &self.ours), ("bare writes", &self.bare), ("nats-server", &self.nats)];
+        let each = each.iter().filter_map(|(name, turns)| {
+            let turn = turns.last()?;
+            Some(format!("{name} {:.0}/s, {:.2} µs each", turn.deliveries_per_s, turn.cpu_us_per_delivery))
+        });
+        each.collect::<Vec<_>>().join("; ")
+    }
+
+    fn against_the_floor(&self, fanout: &Fanout) -> Vec<Figure> {
+        let what = format!("{} subscribers, {} outstanding", fanout.subscribers, fanout.outstanding);
+        let ratios =
+            Spread::of(&self.ours, &self.bare, |ours, bare| ours.deliveries_per_s / bare.deliveries_per_s);
         vec![
-            Figure::new(what, median(|turn| turn.deliveries_per_s, &ours), "deliveries/s (median turn)"),
+            Figure::new(what, median(&self.ours, rate), "deliveries/s (median turn)"),
             Figure::new(
                 "bare writes of as many bytes",
-                median(|turn| turn.deliveries_per_s, &bare),
+                median(&self.bare, rate),
                 "deliveries/s (median turn)",
             ),
-            Figure::new("ratio to bare writes", sorted[sorted.len() / 2], "(median turn)").at_least(0.9),
-            Figure::new("  smallest of the turns", sorted[0], ""),
-            Figure::new("  largest of the turns", sorted[sorted.len() - 1], ""),
-            Figure::new(
-                "the gateway's processor time",
-                median(|turn| turn.cpu_us_per_delivery, &ours),
-                "µs a delivery",
-            ),
-            Figure::new(
-                "the floor's processor time",
-                median(|turn| turn.cpu_us_per_delivery, &bare),
-                "µs a delivery",
-            ),
-        ],
-    ))
+            Figure::new("ratio to bare writes", ratios.median, "(median turn)").at_least(0.9),
+            Figure::new("  smallest of the turns", ratios.least, ""),
+            Figure::new("  largest of the turns", ratios.most, ""),
+            Figure::new("the gateway's processor time", median(&self.ours, cpu), "µs a delivery"),
+            Figure::new("the floor's processor time", median(&self.bare, cpu), "µs a delivery"),
+        ]
+    }
+
+    /// What is aimed at depends on how much can be written together.
+    fn against_nats(&self, fanout: &Fanout) -> Vec<Figure> {
+        let goal = if fanout.outstanding >= 16 { 10.0 } else { 2.5 };
+        let by_rate =
+            Spread::of(&self.ours, &self.nats, |ours, nats| ours.deliveries_per_s / nats.deliveries_per_s);
+        let by_cpu = Spread::of(&self.ours, &self.nats, |ours, nats| {
+            nats.cpu_us_per_delivery / ours.cpu_us_per_delivery
+        });
+        vec![
+            Figure::new("nats-server's WebSocket", median(&self.nats, rate), "deliveries/s (median turn)"),
+            Figure::new("nats-server's processor time", median(&self.nats, cpu), "µs a delivery"),
+            Figure::new("deliveries a second, to nats-server's", by_rate.median, "(median turn)"),
+            Figure::new("deliveries a server CPU-second, to nats-server's", by_cpu.median, "(median turn)")
+                .at_least(goal),
+            Figure::new("  smallest of the turns", by_cpu.least, ""),
+            Figure::new("  largest of the turns", by_cpu.most, ""),
+        ]
+    }
+}
+
+fn rate(turn: &Turn) -> f64 {
+    turn.deliveries_per_s
+}
+
+fn cpu(turn: &Turn) -> f64 {
+    turn.cpu_us_per_delivery
+}
+
+fn median(turns: &[Turn], value: fn(&Turn) -> f64) -> f64 {
+    Spread::new(turns.iter().map(value).collect()).median
+}
+
+/// Values of several turns.
+struct Spread {
+    least: f64,
+    median: f64,
+    most: f64,
+}
+
+impl Spread {
+    /// Of ratios, each of two turns that followed one another.
+    fn of(ours: &[Turn], theirs: &[Turn], ratio: fn(&Turn, &Turn) -> f64) -> Self {
+        Self::new(ours.iter().zip(theirs).map(|(ours, theirs)| ratio(ours, theirs)).collect())
+    }
+
+    fn new(mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
+        Self { least: at(0), median: at(values.len() / 2), most: at(values.len().saturating_sub(1)) }
+    }
 }
 
 /// The room's members, all connected; the first is the sender.
@@ -222,147 +293,8 @@ fn event_frame(room: RoomId, bytes: usize) -> anyhow::Result<Vec<u8>> {
     Ok(frame)
 }
 
-/// The floor: a process that writes, and one that reads as the subscribers do.
-struct Floor {
-    readers: Child,
-    orders: ChildStdin,
-    reports: Lines<BufReader<ChildStdout>>,
-}
-
-impl Floor {
-    /// The readers are a process of their own, for its descriptors; they have the clients' core, as everything started here.
-    fn start(fanout: &Fanout, frame: &[u8]) -> anyhow::Result<Self> {
-        let order = Readers {
-            subscribers: fanout.subscribers,
-            outstanding: fanout.outstanding,
-            seconds: fanout.seconds,
-            transport: fanout.target.transport,
-            hex: hex(&framed(frame, fanout)),
-        };
-        let mut readers = Command::new(std::env::current_exe()?)
-            .args(["floor-readers", &serde_json::to_string(&order)?])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let orders = readers.stdin.take().context("no input")?;
-        let reports = BufReader::new(readers.stdout.take().context("no output")?).lines();
-        Ok(Self { readers, orders, reports })
-    }
-
-    fn turn(&mut self) -> anyhow::Result<Turn> {
-        writeln!(self.orders, "turn")?;
-        Ok(serde_json::from_str(&self.reports.next().context("the floor's readers have died")??)?)
-    }
-}
-
-impl Drop for Floor {
-    fn drop(&mut self) {
-        let _ = self.readers.kill();
-        let _ = self.readers.wait();
-    }
-}
-
-/// What the floor's readers are told.
-#[derive(Serialize, Deserialize)]
-struct Readers {
-    subscribers: u64,
-    outstanding: u64,
-    seconds: u64,
-    transport: Transport,
-    hex: String,
-}
-
-/// The floor's readers' own side: a turn for every line.
-pub fn floor_readers(order: &str) -> anyhow::Result<()> {
-    let order: Readers = serde_json::from_str(order)?;
-    let mut writer = Command::new("taskset")
-        .args(["-c", SERVER_CORE])
-        .arg(std::env::current_exe()?)
-        .args(["floor", &order.subscribers.to_string(), &order.outstanding.to_string(), &order.hex])
-        .stdout(Stdio::piped())
-        .spawn()?;
-    let mut line = [0; 64];
-    let read = writer.stdout.as_mut().context("no output")?.read(&mut line)?;
-    let address: SocketAddr = String::from_utf8_lossy(&line[..read]).trim().parse()?;
-    let mut control = TcpStream::connect(address)?;
-    control.set_nodelay(true)?;
-    let mut fleet = Fleet::new()?;
-    for number in 0..order.subscribers as usize {
-        fleet.adopt(Link::connect_to_floor(address, number, order.transport)?)?;
-    }
-    for line in std::io::stdin().lines() {
-        line?;
-        let turn = floor_turn(&order, &mut control, &mut fleet, writer.id())?;
-        writeln!(std::io::stdout(), "{}", serde_json::to_string(&turn)?)?;
-    }
-    // The writer ends with its control connection.
-    drop(control);
-    writer.wait()?;
-    Ok(())
-}
-
-fn floor_turn(
-    order: &Readers,
-    control: &mut TcpStream,
-    fleet: &mut Fleet,
-    writer: u32,
-) -> anyhow::Result<Turn> {
-    let (start, cpu) = (Instant::now(), gateway::cpu(writer)?);
-    let wanted = order.subscribers * order.outstanding;
-    let mut rounds = 0;
-    while start.elapsed() < Duration::from_secs(order.seconds) {
-        control.write_all(&[1])?;
-        let mut came = 0;
-        fleet.until("the floor has written", |_, _, frame| {
-            came += u64::from(matches!(frame, Frame::Event(_)));
-            came == wanted
-        })?;
-        rounds += 1;
-    }
-    Ok(turn(rounds * wanted, start, gateway::cpu(writer)? - cpu))
-}
-
-/// What goes over the wire for one message: over WebSocket with its header.
-fn framed(frame: &[u8], fanout: &Fanout) -> Vec<u8> {
-    match (fanout.target.transport, frame.len()) {
-        (Transport::Tcp, _) => frame.to_vec(),
-        (Transport::Ws, len @ 0..=125) => [&[0x82, len as u8], frame].concat(),
-        (Transport::Ws, len) => [&[0x82, 126, (len >> 8) as u8, len as u8], frame].concat(),
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The floor's own side: for every byte on the first connection, one `write` of all outstanding messages to each other one.
-pub fn floor(count: usize, outstanding: usize, hex: &str) -> anyhow::Result<()> {
-    let bytes: Result<Vec<u8>, _> = (0..hex.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(hex.get(at..at + 2).unwrap_or_default(), 16))
-        .collect();
-    let bytes = bytes?.repeat(outstanding);
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    writeln!(std::io::stdout(), "{}", listener.local_addr()?)?;
-    let mut control = listener.accept()?.0;
-    let mut sockets = Vec::new();
-    for _ in 0..count {
-        let socket = listener.accept()?.0;
-        socket.set_nodelay(true)?;
-        sockets.push(socket);
-    }
-    while control.read(&mut [0])? == 1 {
-        for socket in &mut sockets {
-            if socket.write(&bytes)? != bytes.len() {
-                bail!("the kernel took only a part");
-            }
-        }
-    }
-    Ok(())
-}
-
 /// A program that starts the gateway on the server's core: `exec` keeps its process id the gateway's.
-fn pinned(program: &Path) -> anyhow::Result<std::path::PathBuf> {
+fn pinned(program: &Path) -> anyhow::Result<PathBuf> {
     use std::os::unix::fs::PermissionsExt;
     let path = std::env::temp_dir().join(format!("carillon-pinned-{}", std::process::id()));
     let program = program.canonicalize().with_context(|| format!("there is no {}", program.display()))?;
