@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use carillon_loadtest::report::Table;
-use carillon_loadtest::scenario::{fanout, idle, kills, sends, storm};
+use carillon_loadtest::scenario::{capacity, fanout, idle, kills, sends, storm};
 use carillon_loadtest::worker;
 use clap::{Parser, Subcommand};
 
@@ -15,6 +15,7 @@ Examples:
   carillon-loadtest fanout --start target/release/carillon --subscribers 10000 --outstanding 16
   carillon-loadtest sends  --start target/release/carillon --rate 50000
   carillon-loadtest storm  --start target/release/carillon
+  carillon-loadtest capacity --start target/release/carillon --cores 8 --memory-gib 16
   carillon-loadtest kills  --start target/release/carillon --rounds 1000
   carillon-loadtest sends  --address 127.0.0.1:8080 --data carillon-data --rate 1000
 
@@ -39,6 +40,8 @@ enum Scenario {
     Fanout(fanout::Fanout),
     /// Durable sends at a fixed rate, and how long they take
     Sends(sends::Sends),
+    /// How many connections and messages a node of given cores and memory holds, from what they cost here
+    Capacity(capacity::Capacity),
     /// All clients are cut and come back at once, until the last has caught up
     Storm(storm::Storm),
     /// Kills the node at random moments; afterwards everything acknowledged must be there, once, in one order
@@ -69,6 +72,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Scenario::Idle(idle) => idle::run(idle)?,
         Scenario::Fanout(fanout) => fanout::run(fanout)?,
         Scenario::Sends(sends) => sends::run(sends)?,
+        Scenario::Capacity(capacity) => capacity::run(capacity)?,
         Scenario::Storm(storm) => storm::run(storm)?,
         Scenario::Kills(kills) => kills::run(kills)?,
         Scenario::Worker => return worker::run(),

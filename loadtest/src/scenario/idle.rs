@@ -25,28 +25,28 @@ const SMALL_CACHE: &str = "--store-cache-bytes=1048576";
 #[derive(Args, Clone, Debug)]
 pub struct Idle {
     #[command(flatten)]
-    target: Target,
+    pub(super) target: Target,
     /// Sessions at the first reading
     #[arg(long, default_value_t = 4_000)]
-    small: u64,
+    pub(super) small: u64,
     /// Sessions at the second
     #[arg(long, default_value_t = 16_000)]
-    large: u64,
+    pub(super) large: u64,
     /// Rooms that each session's user is a member of; as many members are in each room
     #[arg(long, default_value_t = 20)]
-    rooms: u64,
+    pub(super) rooms: u64,
     /// Processes that hold the clients' ends
     #[arg(long, default_value_t = 2)]
-    workers: u64,
+    pub(super) workers: u64,
     /// Seconds to let the node come to rest before each reading
     #[arg(long, default_value_t = 30)]
-    rest: u64,
+    pub(super) rest: u64,
     /// How often the many come; their going is measured too
     #[arg(long, default_value_t = 3)]
-    times: u64,
+    pub(super) times: u64,
     /// Leave the store's cache at its own size, and measure it too as it fills
     #[arg(long)]
-    with_cache: bool,
+    pub(super) with_cache: bool,
 }
 
 impl Idle {
@@ -100,8 +100,59 @@ fn created(fleet: &mut Fleet, wanted: u64) -> anyhow::Result<()> {
     refused.map_or(Ok(()), |message| Err(anyhow::anyhow!("a room was refused: {message}")))
 }
 
+/// What a run came to.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The gateway's resident memory without sessions, with few, with many, and a minute after all left.
+    pub resident_bytes: [u64; 4],
+    /// Bytes that a session takes of it, by each coming and going, least first.
+    pub session_bytes: Vec<f64>,
+    /// Bytes that a session's two sockets take of the kernel.
+    pub kernel_bytes: f64,
+    /// Processor time of the gateway that a session at rest takes, in microseconds a second.
+    pub cpu_us_per_s: f64,
+}
+
+impl Outcome {
+    /// The median of them.
+    pub fn bytes_per_session(&self) -> f64 {
+        self.session_bytes[self.session_bytes.len() / 2]
+    }
+}
+
 /// Runs it.
 pub fn run(idle: &Idle) -> anyhow::Result<Table> {
+    let outcome = measure(idle)?;
+    let [before, few, many, after] = outcome.resident_bytes.map(|bytes| bytes as f64);
+    let (least, most) = (outcome.session_bytes[0], outcome.session_bytes[outcome.session_bytes.len() - 1]);
+    Ok(Table::new(
+        "idle",
+        vec![
+            Figure::new("memory without sessions", before / 1e6, "MB resident"),
+            Figure::new(format!("memory with {} sessions", idle.small), few / 1e6, "MB resident"),
+            Figure::new(format!("memory with {} sessions", idle.large), many / 1e6, "MB resident"),
+            Figure::new(
+                format!("a session, member of {} rooms", idle.rooms),
+                outcome.bytes_per_session(),
+                "bytes of the gateway's memory",
+            )
+            .at_most(1024.0),
+            Figure::new("  least of the times", least, "bytes"),
+            Figure::new("  most of the times", most, "bytes"),
+            Figure::new("memory a minute after all left, of that before", after / before, "").at_most(1.1),
+            Figure::new(
+                "its two sockets (both ends are here)",
+                outcome.kernel_bytes,
+                "bytes of the kernel's slabs",
+            ),
+            Figure::new("a session's pings", outcome.cpu_us_per_s, "µs of processor time a second")
+                .at_most(1.0),
+        ],
+    ))
+}
+
+/// Measures it.
+pub fn measure(idle: &Idle) -> anyhow::Result<Outcome> {
     let mut gateway = idle.target.gateway_with(idle.cache_flag())?;
     let (address, key) = (gateway.address, gateway.key());
     let sessions = |first_user, count| {
@@ -152,42 +203,15 @@ pub fn run(idle: &Idle) -> anyhow::Result<Table> {
     let after = gateway.resident_bytes()?;
     let mut slopes = slopes(&readings, idle.large - idle.small);
     slopes.sort_by(f64::total_cmp);
-    let slope = slopes[slopes.len() / 2];
-    let (small_bytes, large_bytes) = (readings[readings.len() - 2], readings[readings.len() - 1]);
     // Both ends are on this machine, so each session's share of the kernel is two sockets.
     let kernel = (kernel_after as f64 - kernel_before as f64) / idle.large as f64;
-    Ok(Table::new(
-        "idle",
-        vec![
-            Figure::new("memory without sessions", before as f64 / 1e6, "MB resident"),
-            Figure::new(
-                format!("memory with {} sessions", idle.small),
-                small_bytes as f64 / 1e6,
-                "MB resident",
-            ),
-            Figure::new(
-                format!("memory with {} sessions", idle.large),
-                large_bytes as f64 / 1e6,
-                "MB resident",
-            ),
-            Figure::new(
-                format!("a session, member of {} rooms", idle.rooms),
-                slope,
-                "bytes of the gateway's memory",
-            )
-            .at_most(1024.0),
-            Figure::new("  least of the times", slopes[0], "bytes"),
-            Figure::new("  most of the times", slopes[slopes.len() - 1], "bytes"),
-            Figure::new("memory a minute after all left, of that before", after as f64 / before as f64, "")
-                .at_most(1.1),
-            Figure::new("its two sockets (both ends are here)", kernel, "bytes of the kernel's slabs"),
-            Figure::new(
-                "a session's pings",
-                cpu_us_per_s / idle.large as f64,
-                "µs of processor time a second",
-            ),
-        ],
-    ))
+    let (few, many) = (readings[readings.len() - 2], readings[readings.len() - 1]);
+    Ok(Outcome {
+        resident_bytes: [before, few, many, after],
+        session_bytes: slopes,
+        kernel_bytes: kernel,
+        cpu_us_per_s: cpu_us_per_s / idle.large as f64,
+    })
 }
 
 /// What a session takes, by each coming and going of so many: what starting left behind is given back at some time, and

@@ -1,5 +1,6 @@
 //! What can be driven: a file a scenario.
 
+pub mod capacity;
 pub mod fanout;
 pub mod idle;
 pub mod kills;

@@ -27,31 +27,31 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Args, Clone, Debug)]
 pub struct Sends {
     #[command(flatten)]
-    target: Target,
+    pub(super) target: Target,
     /// Sends a second, in all
     #[arg(long, default_value_t = 50_000)]
-    rate: u64,
+    pub(super) rate: u64,
     /// Seconds that are measured
     #[arg(long, default_value_t = 15)]
-    seconds: u64,
+    pub(super) seconds: u64,
     /// Seconds before them that are not
     #[arg(long, default_value_t = 5)]
-    warm_up: u64,
+    pub(super) warm_up: u64,
     /// Sessions, in all
     #[arg(long, default_value_t = 500)]
-    sessions: u64,
+    pub(super) sessions: u64,
     /// Rooms, in all
     #[arg(long, default_value_t = 2_000)]
-    rooms: u64,
+    pub(super) rooms: u64,
     /// Members of each room, all of them connected
     #[arg(long, default_value_t = 2)]
-    members: u64,
+    pub(super) members: u64,
     /// Bytes of each text
     #[arg(long, default_value_t = 64)]
-    bytes: usize,
+    pub(super) bytes: usize,
     /// Processes that send
     #[arg(long, default_value_t = 1)]
-    workers: u64,
+    pub(super) workers: u64,
 }
 
 /// One worker's share.
@@ -81,8 +81,56 @@ pub struct Measured {
     faults: Faults,
 }
 
+/// What a run came to.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Sends acknowledged a second, in the time that counts.
+    pub per_s: f64,
+    /// From when each was due until it was acknowledged, in microseconds.
+    pub latencies: Histogram<u64>,
+    /// Events delivered, in all.
+    pub events: u64,
+    /// Messages that one `fdatasync` made durable.
+    pub per_sync: f64,
+    /// Bytes that the log wrote for a message.
+    pub log_bytes: f64,
+    /// The gateway's processor time, in microseconds a send with its deliveries; nothing where it is not ours.
+    pub cpu_us: Option<f64>,
+    /// What was wrong with the streams.
+    pub faults: Faults,
+}
+
+impl Outcome {
+    /// The latency that this share of sends stays within, in milliseconds.
+    pub fn ms(&self, quantile: f64) -> f64 {
+        self.latencies.value_at_quantile(quantile) as f64 / 1000.0
+    }
+}
+
 /// Runs it.
 pub fn run(sends: &Sends) -> anyhow::Result<Table> {
+    let outcome = measure(sends)?;
+    must_be_clean(outcome.faults)?;
+    let mut figures = vec![
+        Figure::new("asked for", sends.rate as f64, "durable sends/s"),
+        Figure::new("acknowledged", outcome.per_s, "durable sends/s").at_least(0.99 * sends.rate as f64),
+        Figure::new("half within", outcome.ms(0.5), "ms from when it was due"),
+        Figure::new("99 % within", outcome.ms(0.99), "ms").at_most(20.0),
+        Figure::new("99.9 % within", outcome.ms(0.999), "ms"),
+        Figure::new("the slowest", outcome.latencies.max() as f64 / 1000.0, "ms"),
+        Figure::new("messages per fsync", outcome.per_sync, ""),
+    ];
+    if let Some(cpu_us) = outcome.cpu_us {
+        let what = "µs a send with its deliveries";
+        figures.push(Figure::new("the gateway's processor time", cpu_us, what));
+    }
+    let checked = "without a gap, a repeat or a wrong order";
+    figures.push(Figure::new("events delivered and checked", outcome.events as f64, checked));
+    Ok(Table::new("sends", figures))
+}
+
+/// Drives it and says what it came to, faults included.
+pub fn measure(sends: &Sends) -> anyhow::Result<Outcome> {
     let gateway = sends.target.gateway()?;
     let run = Uuid::new_v4();
     let mut workers: Vec<Worker> = (0..sends.workers).map(|_| Worker::start()).collect::<Result<_, _>>()?;
@@ -107,6 +155,7 @@ pub fn run(sends: &Sends) -> anyhow::Result<Table> {
     for worker in &mut workers {
         worker.report()?;
     }
+    let cpu = gateway.pid().map(|_| gateway.cpu()).transpose()?;
     progress(&gateway, sends)?;
     let mut latencies = Histogram::<u64>::new_with_max(LATENCY_MAX_US, 3)?;
     let (mut acknowledged, mut events, mut faults) = (0, 0, Faults::default());
@@ -119,28 +168,21 @@ pub fn run(sends: &Sends) -> anyhow::Result<Table> {
         events += measured.events;
         faults = faults.and(measured.faults);
     }
-    must_be_clean(faults)?;
+    let messages = events as f64 / sends.members as f64;
+    let cpu = cpu.map(|before| anyhow::Ok(gateway.cpu()? - before)).transpose()?;
     let stats = gateway.stats()?;
-    let syncs = stats["log"]["syncs"].as_f64().context("the gateway does not count its syncs")?;
-    let ms = |quantile| latencies.value_at_quantile(quantile) as f64 / 1000.0;
-    Ok(Table::new(
-        "sends",
-        vec![
-            Figure::new("asked for", sends.rate as f64, "durable sends/s"),
-            Figure::new("acknowledged", acknowledged as f64 / sends.seconds as f64, "durable sends/s")
-                .at_least(0.99 * sends.rate as f64),
-            Figure::new("half within", ms(0.5), "ms from when it was due"),
-            Figure::new("99 % within", ms(0.99), "ms").at_most(20.0),
-            Figure::new("99.9 % within", ms(0.999), "ms"),
-            Figure::new("the slowest", latencies.max() as f64 / 1000.0, "ms"),
-            Figure::new("messages per fsync", events as f64 / sends.members as f64 / syncs, ""),
-            Figure::new(
-                "events delivered and checked",
-                events as f64,
-                "without a gap, a repeat or a wrong order",
-            ),
-        ],
-    ))
+    let log = |count: &str| {
+        stats["log"][count].as_f64().with_context(|| format!("the gateway does not count its log's {count}"))
+    };
+    Ok(Outcome {
+        per_s: acknowledged as f64 / sends.seconds as f64,
+        latencies,
+        events,
+        per_sync: messages / log("syncs")?,
+        log_bytes: log("bytes_written")? / messages,
+        cpu_us: cpu.map(|cpu| cpu.as_secs_f64() * 1e6 / messages),
+        faults,
+    })
 }
 
 /// Says how far it is while the workers drive.
