@@ -77,6 +77,10 @@ table::settings! {
         /// Users that one request may add to a room.
         /// All of them must fit in one frame and are one event of the room. More are answered LIMIT.
         members_per_request_max: usize = 1_000, within 1..=1_000_000;
+
+        /// Requests that a connection may make in a second. More lets one client take more of its shard.
+        /// Further ones are answered RATE_LIMITED until the second is over; typing is dropped.
+        requests_per_second_max: usize = 10_000, within 1..=1_000_000_000;
     }
 
     "Rooms" {

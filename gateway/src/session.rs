@@ -21,13 +21,15 @@ pub struct Session {
     left: Option<Box<Vec<RoomId>>>,
     /// Small rooms that moved since the last ping.
     moved: Vec<Head>,
+    /// The second in which it asked last, since 1970 and going around, and how often in that.
+    asked: (u32, u32),
 }
 
 impl Session {
     /// A session that just began.
     pub fn new(user: UserId, device: &str, expires_s: u64) -> Self {
         let (subscribed, left, moved) = (Vec::new(), Some(Box::default()), Vec::new());
-        Self { user, device: device.into(), expires_s, subscribed, left, moved }
+        Self { user, device: device.into(), expires_s, subscribed, left, moved, asked: (0, 0) }
     }
 
     /// Notes that its user left a room, or is in it (again).
@@ -43,6 +45,16 @@ impl Session {
     /// Its large rooms are known from now on; those its user left meanwhile.
     pub fn settle(&mut self) -> Vec<RoomId> {
         self.left.take().map_or(Vec::new(), |left| *left)
+    }
+
+    /// Counts a request; says how many there were in this second.
+    pub fn count_request(&mut self, now_s: u64) -> usize {
+        let now_s = now_s as u32;
+        if self.asked.0 != now_s {
+            self.asked = (now_s, 0);
+        }
+        self.asked.1 = self.asked.1.saturating_add(1);
+        self.asked.1 as usize
     }
 
     /// Notes that a room moved, for the next ping.

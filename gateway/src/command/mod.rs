@@ -51,6 +51,12 @@ impl Refusal {
         Self { code, message: code.sentence().into(), retry_after_ms: Some(retry_after_ms) }
     }
 
+    /// A connection that asks more in a second than it may.
+    pub fn too_fast(retry_after_ms: u64) -> Self {
+        let code = ErrorCode::RATE_LIMITED;
+        Self { code, message: code.sentence().into(), retry_after_ms: Some(retry_after_ms) }
+    }
+
     /// A room that is not there, or not for this user: the two look the same from outside.
     pub fn not_a_member() -> Self {
         Self::new(ErrorCode::NOT_A_MEMBER, ErrorCode::NOT_A_MEMBER.sentence())

@@ -45,9 +45,20 @@ impl Shard {
                 let what = "A request number may not be 0: answers could not be told apart.";
                 self.refuse_and_close(key, ErrorCode::INVALID, CloseCode::UNEXPECTED, what);
             }
+            (Some(_), frame) if let Some(retry_after_ms) = self.is_too_fast(key) => {
+                self.refuse(key, &frame, Refusal::too_fast(retry_after_ms));
+            }
             (Some(user), Frame::Refresh { request, token }) => self.refresh(key, user, request, &token),
             (Some(user), frame) => self.request(key, user, frame),
         }
+    }
+
+    /// Counts a request; where there are too many in this second, says in how many milliseconds the next begins.
+    fn is_too_fast(&mut self, key: Key) -> Option<u64> {
+        let session = self.connections.get_mut(key)?.session.as_mut()?;
+        let is_too_fast =
+            session.count_request(self.now_ms / 1000) > self.node.config.requests_per_second_max;
+        is_too_fast.then_some(1000 - self.now_ms % 1000)
     }
 
     /// A request of a session: checked here, decided where its room lives.

@@ -18,7 +18,11 @@ fn flood(
     answers: usize,
     ask: impl Fn(u64, carillon_protocol::RoomId) -> Frame<'static> + Sync,
 ) -> Vec<Frame<'static>> {
-    let node = quick_node(|config| config.shards = 1);
+    // As if nobody had set a limit on what it may ask: `limits_are_told` has that.
+    let node = quick_node(|config| {
+        config.shards = 1;
+        config.requests_per_second_max = 1_000_000_000;
+    });
     let mut victims = Victims::on(&node);
     let mut client = node.client(66);
     let room = client.create_room(&[67]);

@@ -37,6 +37,26 @@ fn of_a_device() {
 }
 
 #[test]
+fn of_requests_in_a_second() {
+    let node = quick_node(|config| config.requests_per_second_max = 20);
+    let mut client = node.client(66);
+    let room = client.create_room(&[67]);
+    // However the seconds fall, one has more than twenty of them.
+    let requests = 1_000..1_060;
+    requests.clone().for_each(|request| client.say(&Frame::MarkRead { request, room, seq: 1 }));
+    let answers: Vec<_> = requests.map(|request| client.answer(request)).collect();
+    let wait_ms = answers.iter().filter_map(|answer| match answer {
+        Frame::Error { code: ErrorCode::RATE_LIMITED, retry_after_ms, .. } => *retry_after_ms,
+        _ => None,
+    });
+    let wait_ms: Vec<u64> = wait_ms.collect();
+    assert!(wait_ms.len() >= 20, "{answers:?}");
+    assert!(wait_ms.iter().all(|wait_ms| (1..=1_000).contains(wait_ms)), "{answers:?}");
+    std::thread::sleep(std::time::Duration::from_millis(wait_ms[wait_ms.len() - 1]));
+    assert_eq!(client.done(|request| Frame::MarkRead { request, room, seq: 1 }), 1);
+}
+
+#[test]
 fn of_a_place_in_a_room() {
     let node = quick_node(|_| {});
     let mut client = node.client(66);

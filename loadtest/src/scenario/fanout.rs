@@ -24,6 +24,8 @@ use crate::gateway::Gateway;
 use crate::report::{Figure, Table};
 use crate::worker::must_be_clean;
 
+/// One sender is all there is, and may send as fast as it can.
+const NO_RATE_LIMIT: &str = "--requests-per-second-max=1000000000";
 /// Users added in one request.
 const MEMBERS_PER_REQUEST: u64 = 1_000;
 /// The cores, when both sides are pinned.
@@ -67,7 +69,7 @@ pub fn run(fanout: &Fanout) -> anyhow::Result<Table> {
     let program =
         fanout.target.start.as_deref().context("fanout starts the gateway itself: --start PROGRAM")?;
     let target = Target { start: Some(pinned(program)?), ..fanout.target.clone() };
-    let gateway = target.gateway_with(&["--shards=1"])?;
+    let gateway = target.gateway_with(&["--shards=1", NO_RATE_LIMIT])?;
     pin_self()?;
     let before = gateway.resident_bytes()?;
     let mut subscribers = Subscribers::gather(fanout, &gateway)?;
@@ -199,29 +201,33 @@ impl Subscribers {
         let place = fanout.target.place(gateway)?;
         fleet.open(&place, 1..=fanout.subscribers, |_, _, _| {})?;
         let room = room(Uuid::new_v4(), 0);
+        // How far the last member is: its event may come before the sender's ack.
+        let mut last_seq = 0;
         fleet.links[0].say(&create_room(1, room, Vec::new()));
-        answered(&mut fleet)?;
+        answered(&mut fleet, &mut last_seq)?;
         for first in (2..=fanout.subscribers).step_by(MEMBERS_PER_REQUEST as usize) {
             let last = fanout.subscribers.min(first + MEMBERS_PER_REQUEST - 1);
             let members = (first..=last).map(user).collect::<Result<_, _>>()?;
             fleet.links[0].say(&Frame::AddMembers { request: first, room, members });
-            answered(&mut fleet)?;
+            answered(&mut fleet, &mut last_seq)?;
         }
         let additions = (fanout.subscribers - 1).div_ceil(MEMBERS_PER_REQUEST);
         let streams = (0..fanout.subscribers).map(|_| Stream::default()).collect();
         let mut all = Self { fleet, room, streams, faults: Faults::default(), sends: 0 };
-        all.wait_for_last(1 + additions)?;
+        all.wait_for_last(1 + additions, last_seq)?;
         all.streams.iter_mut().for_each(|stream| stream.expect(room, 1 + additions));
         Ok(all)
     }
 
-    /// Until the room's last addition has reached its last member.
-    fn wait_for_last(&mut self, seq: u64) -> anyhow::Result<()> {
+    /// Until the room's last addition has reached its last member, who is at `last_seq`.
+    fn wait_for_last(&mut self, seq: u64, mut last_seq: u64) -> anyhow::Result<()> {
         let last = self.fleet.links.len() - 1;
-        self.fleet.until(
-            "the room is complete",
-            |number, _, frame| matches!(&frame, Frame::Event(event) if event.seq == seq && number == last),
-        )?;
+        while last_seq < seq {
+            self.fleet.until("the room is complete", |number, _, frame| {
+                last_seq = last_seq.max(seq_at(last, number, &frame));
+                last_seq >= seq
+            })?;
+        }
         // What is still on its way to the others.
         for _ in 0..20 {
             self.fleet.turn(Duration::from_millis(25), |_, _, _| {})?;
@@ -268,18 +274,30 @@ fn turn(deliveries: u64, start: Instant, cpu: Duration) -> Turn {
     }
 }
 
-fn answered(fleet: &mut Fleet) -> anyhow::Result<()> {
+/// Waits for the sender's ack, and notes how far the last member comes meanwhile.
+fn answered(fleet: &mut Fleet, last_seq: &mut u64) -> anyhow::Result<()> {
     fleet.flush(0)?;
-    let mut refused = None;
-    fleet.until("the room grows", |number, _, frame| match frame {
-        Frame::Ack { .. } => number == 0,
-        Frame::Error { message, .. } => {
-            refused = Some(message.into_owned());
-            true
+    let (last, mut refused) = (fleet.links.len() - 1, None);
+    fleet.until("the room grows", |number, _, frame| {
+        *last_seq = seq_at(last, number, &frame).max(*last_seq);
+        match frame {
+            Frame::Ack { .. } => number == 0,
+            Frame::Error { message, .. } => {
+                refused = Some(message.into_owned());
+                true
+            }
+            _ => false,
         }
-        _ => false,
     })?;
     refused.map_or(Ok(()), |message| Err(anyhow::anyhow!("refused: {message}")))
+}
+
+/// The seq of an event that came to this member; 0 for anything else.
+fn seq_at(member: usize, number: usize, frame: &Frame<'_>) -> u64 {
+    match frame {
+        Frame::Event(event) if number == member => event.seq,
+        _ => 0,
+    }
 }
 
 /// A delivery's bytes: an event of that length, with numbers as long as they are in the run.

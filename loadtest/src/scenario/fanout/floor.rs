@@ -45,6 +45,8 @@ pub fn readers(order: &str) -> anyhow::Result<()> {
         .args(["-c", SERVER_CORE])
         .arg(std::env::current_exe()?)
         .args(["floor", &order.subscribers.to_string(), &order.outstanding.to_string(), &order.hex])
+        // It ends when this process does, however that comes about.
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()?;
     let mut line = [0; 64];
@@ -61,8 +63,7 @@ pub fn readers(order: &str) -> anyhow::Result<()> {
         let turn = floor_turn(&order, &mut control, &mut fleet, writer.id())?;
         writeln!(std::io::stdout(), "{}", serde_json::to_string(&turn)?)?;
     }
-    // The writer ends with its control connection.
-    drop(control);
+    drop((control, writer.stdin.take()));
     writer.wait()?;
     Ok(())
 }
@@ -108,6 +109,10 @@ pub fn write(count: usize, outstanding: usize, hex: &str) -> anyhow::Result<()> 
         .map(|at| u8::from_str_radix(hex.get(at..at + 2).unwrap_or_default(), 16))
         .collect();
     let bytes = bytes?.repeat(outstanding);
+    std::thread::spawn(|| {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        std::process::exit(0)
+    });
     let listener = TcpListener::bind("127.0.0.1:0")?;
     writeln!(std::io::stdout(), "{}", listener.local_addr()?)?;
     let mut control = listener.accept()?.0;

@@ -2,16 +2,21 @@
 
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use serde::Serialize;
 
 use super::Turn;
 
+/// How long it may take to end: a turn, at the most.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// The process that has the clients. Ends with this value.
 pub(super) struct Rival {
     process: Child,
-    orders: ChildStdin,
+    /// Nothing only while this is being dropped.
+    orders: Option<ChildStdin>,
     reports: Lines<BufReader<ChildStdout>>,
 }
 
@@ -23,14 +28,14 @@ impl Rival {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
-        let orders = process.stdin.take().context("no input")?;
+        let orders = process.stdin.take();
         let reports = BufReader::new(process.stdout.take().context("no output")?).lines();
         Ok(Self { process, orders, reports })
     }
 
     /// Has it take a turn.
     pub(super) fn turn(&mut self) -> anyhow::Result<Turn> {
-        writeln!(self.orders, "turn")?;
+        writeln!(self.orders.as_mut().context("no input")?, "turn")?;
         Ok(serde_json::from_str(&self.report()?)?)
     }
 
@@ -42,6 +47,12 @@ impl Rival {
 
 impl Drop for Rival {
     fn drop(&mut self) {
+        // Without orders it ends by itself, and takes the server it started with it.
+        drop(self.orders.take());
+        let deadline = Instant::now() + PATIENCE;
+        while matches!(self.process.try_wait(), Ok(None)) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
