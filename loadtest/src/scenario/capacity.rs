@@ -161,15 +161,14 @@ impl Capacity {
         let mut rate = FIRST_RATE;
         let mut halvings = 0;
         while halvings < HALVINGS {
-            let outcome = self.measure(rate, 2)?;
-            let in_time = outcome.faults.is_none()
-                && outcome.ms(0.99) <= self.p99_ms
-                && outcome.per_s >= 0.99 * rate as f64;
-            eprintln!(
-                "   {rate} sends/s: 99 % within {:.1} ms: {}",
-                outcome.ms(0.99),
-                if in_time { "in time" } else { "too late" }
-            );
+            let mut outcome = self.measure(rate, 2)?;
+            if !self.is_in_time(rate, &outcome) {
+                // Once may be somebody else's doing.
+                outcome = self.measure(rate, 2)?;
+            }
+            let in_time = self.is_in_time(rate, &outcome);
+            let verdict = if in_time { "in time" } else { "too late, twice" };
+            eprintln!("   {rate} sends/s: 99 % within {:.1} ms: {verdict}", outcome.ms(0.99));
             match in_time {
                 true => knee = Knee { rate, good: Some(outcome) },
                 false => bad = Some(rate),
@@ -183,6 +182,11 @@ impl Capacity {
             };
         }
         Ok(knee)
+    }
+
+    fn is_in_time(&self, rate: u64, outcome: &sends::Outcome) -> bool {
+        let is_whole = outcome.faults.is_none() && outcome.per_s >= 0.99 * rate as f64;
+        is_whole && outcome.ms(0.99) <= self.p99_ms
     }
 
     /// The node that was asked about: what each of its parts holds, and which ends first.
