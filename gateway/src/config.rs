@@ -14,6 +14,7 @@ use std::path::PathBuf;
 
 pub use load::{CONFIG_VARIABLE, Origin, SettingError, Settings, Sources};
 pub use table::Setting;
+pub(crate) use value::with_underscores;
 pub use value::{LogFormat, LogLevel, NodeName, Value, WebOrigin};
 
 table::settings! {
@@ -160,7 +161,7 @@ table::settings! {
 
         /// Memory for what was read from the store last, in bytes: lists of rooms, older history.
         /// More spares reading after many came back at once; past it, reads go to the kernel's page cache.
-        store_cache_bytes: u64 = 16_777_216, within 1_048_576..=1_099_511_627_776;
+        store_cache_bytes: u64 = carillon_storage::CACHE_BYTES, within 1_048_576..=1_099_511_627_776;
 
         /// How often the store is made durable so that the log can be trimmed, in milliseconds. More means
         /// fewer disk flushes, a longer log and a longer start after a crash. Acknowledged messages are

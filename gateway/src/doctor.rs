@@ -9,7 +9,7 @@ mod disk;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::config::Config;
+use crate::config::{Config, with_underscores};
 
 /// What a connection takes of the kernel, in bytes: a socket with nothing under way (measured by
 /// `carillon-loadtest idle`, half of what both ends take).
@@ -82,6 +82,11 @@ pub struct Check {
 impl Check {
     fn good(name: &'static str, found: impl Into<String>) -> Self {
         Self { name, found: found.into(), verdict: Verdict::Good }
+    }
+
+    /// Of something that holds so many connections, of as many as are wanted.
+    fn of(name: &'static str, found: String, holds: u64, wanted: u64, advice: String) -> Self {
+        if holds >= wanted { Self::good(name, found) } else { Self::limits(name, found, holds, advice) }
     }
 
     fn limits(
@@ -177,15 +182,7 @@ impl fmt::Display for Findings {
 
 /// A number with its thousands apart.
 fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.char_indices() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    with_underscores(number).replace('_', ",")
 }
 
 #[cfg(test)]

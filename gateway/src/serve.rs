@@ -82,7 +82,7 @@ impl Running {
     pub fn start(config: Config) -> Result<Self, StartError> {
         let data = DataFolder::open(&config.data)?;
         let log: Arc<dyn Log> = Arc::new(FileLog::open(log_config(&config, data.path()))?);
-        let store: Arc<dyn Store> = Arc::new(open_store(&config)?);
+        let store: Arc<dyn Store> = Arc::new(open_store(&config, data.path())?);
         Self::start_on(config, data, log, store)
     }
 
@@ -153,8 +153,8 @@ fn log_config(config: &Config, data: &Path) -> FileLogConfig {
 }
 
 /// Opens the store from a thread of lower priority: what it starts to write and to compact inherits that.
-fn open_store(config: &Config) -> Result<EmbeddedStore, StartError> {
-    let (dir, cache_bytes) = (config.data.join("store"), config.store_cache_bytes);
+fn open_store(config: &Config, data: &Path) -> Result<EmbeddedStore, StartError> {
+    let (dir, cache_bytes) = (data.join("store"), config.store_cache_bytes);
     let open = move || {
         stand_back();
         EmbeddedStore::open_with_cache(&dir, cache_bytes)

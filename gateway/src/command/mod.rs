@@ -48,12 +48,15 @@ impl Refusal {
     /// A request that may be repeated later: soon where only too much waits, less soon where something is away.
     pub fn later(code: ErrorCode) -> Self {
         let retry_after_ms = if code == ErrorCode::BUSY { RETRY_BUSY_MS } else { RETRY_UNAVAILABLE_MS };
-        Self { code, message: code.sentence().into(), retry_after_ms: Some(retry_after_ms) }
+        Self::after(code, retry_after_ms)
     }
 
     /// A connection that asks more in a second than it may.
     pub fn too_fast(retry_after_ms: u64) -> Self {
-        let code = ErrorCode::RATE_LIMITED;
+        Self::after(ErrorCode::RATE_LIMITED, retry_after_ms)
+    }
+
+    fn after(code: ErrorCode, retry_after_ms: u64) -> Self {
         Self { code, message: code.sentence().into(), retry_after_ms: Some(retry_after_ms) }
     }
 

@@ -110,7 +110,7 @@ macro_rules! number_values {
 number_values!(u16, u64, usize);
 
 /// The number in groups of three digits, as TOML allows.
-pub(super) fn with_underscores(number: u64) -> String {
+pub(crate) fn with_underscores(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::with_capacity(digits.len() * 4 / 3);
     for (index, digit) in digits.chars().enumerate() {

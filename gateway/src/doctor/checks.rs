@@ -21,14 +21,11 @@ pub(super) fn open_files(machine: &Machine, wanted: u64) -> Check {
     let now = machine.descriptors.now.map_or("no limit".into(), thousands);
     let found = format!("{now} now, at most {} (carillon serve raises it)", thousands(most));
     let needed = wanted + OWN_FILES;
-    if most >= needed {
-        return Check::good(NAME, found);
-    }
     let advice = format!(
         "LimitNOFILE={needed} in the unit of systemd, --ulimit nofile={needed} for a container, or a line in \
          /etc/security/limits.conf; or lower connections_max"
     );
-    Check::limits(NAME, found, most.saturating_sub(OWN_FILES), advice)
+    Check::of(NAME, found, most.saturating_sub(OWN_FILES), wanted, advice)
 }
 
 /// `fs.nr_open` bounds what one process may be given, `fs.file-max` what all hold together.
@@ -41,11 +38,8 @@ pub(super) fn open_files_of_the_system(machine: &Machine, wanted: u64) -> Check 
     };
     let found = format!("fs.nr_open {}, fs.file-max {}", thousands(of_a_process), thousands(of_all));
     let (needed, most) = (wanted + OWN_FILES, of_a_process.min(of_all));
-    if most >= needed {
-        return Check::good(NAME, found);
-    }
     let advice = format!("sysctl -w fs.nr_open={needed} fs.file-max={}", 2 * needed);
-    Check::limits(NAME, found, most.saturating_sub(OWN_FILES), advice)
+    Check::of(NAME, found, most.saturating_sub(OWN_FILES), wanted, advice)
 }
 
 /// What is free, here or in the container, against what sessions take of node and kernel.
@@ -64,11 +58,9 @@ pub(super) fn memory(machine: &Machine, wanted: u64) -> Check {
         thousands(NODE_BYTES_PER_SESSION),
         thousands(KERNEL_BYTES_PER_CONNECTION),
     );
-    if holds >= wanted {
-        return Check::good(NAME, found);
-    }
     let needed = (wanted * each + OWN_BYTES) >> 20;
-    Check::limits(NAME, found, holds, format!("{} MiB for as many as are asked for", thousands(needed)))
+    let advice = format!("{} MiB for as many as are asked for", thousands(needed));
+    Check::of(NAME, found, holds, wanted, advice)
 }
 
 fn available_bytes(machine: &Machine) -> Option<u64> {
@@ -101,11 +93,8 @@ pub(super) fn socket_memory(machine: &Machine, wanted: u64) -> Check {
         thousands(holds)
     );
     // A broadcast to everyone is under way on every socket.
-    if holds >= wanted {
-        return Check::good(NAME, found);
-    }
     let advice = format!("sysctl -w net.ipv4.tcp_mem=\"{} {} {wanted}\"", wanted / 2, wanted / 4 * 3);
-    Check::limits(NAME, found, holds, advice)
+    Check::of(NAME, found, holds, wanted, advice)
 }
 
 /// `net.core.somaxconn` cuts the queue of connections that are made and not yet accepted.
@@ -139,14 +128,11 @@ pub(super) fn tracked_connections(machine: &Machine, wanted: u64) -> Check {
     let tracked = number(&folder.join("nf_conntrack_count")).unwrap_or(0);
     let found = format!("nf_conntrack_max {}, {} tracked now", thousands(most), thousands(tracked));
     let holds = most.saturating_sub(tracked);
-    if holds >= wanted {
-        return Check::good(NAME, found);
-    }
     let advice = format!(
         "sysctl -w net.netfilter.nf_conntrack_max={}, or leave the node's port untracked (notrack)",
         wanted + wanted / 4
     );
-    Check::limits(NAME, found, holds, advice)
+    Check::of(NAME, found, holds, wanted, advice)
 }
 
 /// Nothing for those who come from many addresses; a proxy or a load tool has one.

@@ -158,10 +158,7 @@ impl Archiver {
     async fn rest(&mut self, step: &Result<Step, ArchiveError>) {
         match step {
             Ok(Step::Archived) => {}
-            Ok(Step::CaughtUp) => {
-                self.more().await;
-                sleep(GATHER).await;
-            }
+            Ok(Step::CaughtUp) => self.more().await,
             Err(_) => {
                 let doublings = self.status.borrow().failures_in_a_row.saturating_sub(1).min(16);
                 sleep(RETRY_LONGEST.min(RETRY_FIRST * (1 << doublings))).await;
@@ -174,7 +171,7 @@ impl Archiver {
         let persist_at = self.persist_at();
         let Some(tail) = &mut self.tail else { return };
         tokio::select! {
-            () = tail.more() => {}
+            () = tail.more() => sleep(GATHER).await,
             () = sleep_until(persist_at), if !is_persisted => {}
         }
     }

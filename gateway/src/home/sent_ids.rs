@@ -10,6 +10,7 @@ use std::hash::BuildHasher;
 use carillon_protocol::{ClientId, UserId};
 use carillon_storage::SentRow;
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 /// Ids in a block.
 const BLOCK: usize = 32;
@@ -32,6 +33,12 @@ struct Sent {
     sender: UserId,
     id: ClientId,
     row: SentRow,
+}
+
+impl Sent {
+    fn is(&self, sender: UserId, id: ClientId) -> bool {
+        self.id == id && self.sender == sender
+    }
 }
 
 /// What is known of an id.
@@ -74,21 +81,22 @@ impl SentIds {
 
     /// Remembers a send. Of one that is known already, what became of it stays.
     pub fn insert(&mut self, sender: UserId, id: ClientId, row: SentRow) {
-        if self.find(sender, id).is_some() {
-            return;
-        }
         let number = self.first.wrapping_add(self.len() as u32);
-        if self.blocks.back().is_none_or(|block| block.len() == BLOCK) {
-            self.blocks.push_back(Vec::with_capacity(BLOCK));
-        }
-        // Not empty, as of the line before.
-        self.blocks.back_mut().into_iter().for_each(|block| block.push(Sent { sender, id, row }));
         let Self { blocks, forgotten, first, numbers, hasher, .. } = self;
-        let hash = |&number: &u32| {
-            let sent = at(blocks, *forgotten, number.wrapping_sub(*first));
-            hasher.hash_one((sent.sender, sent.id))
-        };
-        numbers.insert_unique(hash(&number), number, hash);
+        let known = |number: u32| at(blocks, *forgotten, number.wrapping_sub(*first));
+        let is_it = |&number: &u32| known(number).is(sender, id);
+        let rehash = |&number: &u32| hasher.hash_one((known(number).sender, known(number).id));
+        let Entry::Vacant(new) = numbers.entry(hasher.hash_one((sender, id)), is_it, rehash) else { return };
+        new.insert(number);
+        let sent = Sent { sender, id, row };
+        match blocks.back_mut() {
+            Some(block) if block.len() < BLOCK => block.push(sent),
+            _ => {
+                let mut block = Vec::with_capacity(BLOCK);
+                block.push(sent);
+                blocks.push_back(block);
+            }
+        }
     }
 
     /// Takes back what was sent after `seq`.
@@ -130,10 +138,7 @@ impl SentIds {
     }
 
     fn find(&self, sender: UserId, id: ClientId) -> Option<u32> {
-        let is_it = |&number: &u32| {
-            let sent = self.at(number);
-            sent.id == id && sent.sender == sender
-        };
+        let is_it = |&number: &u32| self.at(number).is(sender, id);
         self.numbers.find(self.hasher.hash_one((sender, id)), is_it).copied()
     }
 

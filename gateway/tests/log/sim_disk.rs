@@ -204,7 +204,7 @@ impl Disk for SimDisk {
         Ok(Box::new(SimFile { disk: self.clone(), content }))
     }
 
-    fn create(&self, name: &str, bytes: u64, _rest: &dyn Fn()) -> io::Result<Box<dyn DiskFile>> {
+    fn create(&self, name: &str, bytes: u64, _has_time: &dyn Fn() -> bool) -> io::Result<Box<dyn DiskFile>> {
         self.change()?;
         if self.state().faults.free_bytes.is_some_and(|free| free < bytes as usize) {
             return Err(ErrorKind::StorageFull.into());

@@ -4,6 +4,8 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
@@ -12,6 +14,9 @@ use crate::log::LogError;
 
 /// How many bytes of a new file are written, and brought to the disk, at a time.
 const ZEROES_AT_ONCE: usize = 512 << 10;
+/// The rest between two such pieces. A whole segment at once keeps the disk busy for tens of milliseconds, and every
+/// `fdatasync` of the log in that time waits behind it.
+const REST: Duration = Duration::from_millis(10);
 
 /// A folder of segments.
 pub trait Disk: Send + Sync + 'static {
@@ -20,8 +25,8 @@ pub trait Disk: Send + Sync + 'static {
     /// An existing file, for reading and writing.
     fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>>;
     /// A new file of `bytes` zeroes, replacing an old one; room for them is taken now, not when they are written.
-    /// `rest` is called now and then between pieces, so that others' writes do not wait behind a whole file.
-    fn create(&self, name: &str, bytes: u64, rest: &dyn Fn()) -> io::Result<Box<dyn DiskFile>>;
+    /// While `has_time`, it is made in pieces with rests, so that others' writes do not wait behind a whole file.
+    fn create(&self, name: &str, bytes: u64, has_time: &dyn Fn() -> bool) -> io::Result<Box<dyn DiskFile>>;
     /// Renames a file; durable when it returns.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Deletes a file; durable when it returns. One that is not there is no error.
@@ -118,10 +123,10 @@ impl Disk for Directory {
         Ok(Box::new(File::options().read(true).write(true).open(self.path.join(name))?))
     }
 
-    fn create(&self, name: &str, bytes: u64, rest: &dyn Fn()) -> io::Result<Box<dyn DiskFile>> {
+    fn create(&self, name: &str, bytes: u64, has_time: &dyn Fn() -> bool) -> io::Result<Box<dyn DiskFile>> {
         let path = self.path.join(name);
         let file = File::options().read(true).write(true).create(true).truncate(true).open(&path)?;
-        fill(&file, bytes, rest).inspect_err(|_| _ = fs::remove_file(&path))?;
+        fill(&file, bytes, has_time).inspect_err(|_| _ = fs::remove_file(&path))?;
         Ok(Box::new(file))
     }
 
@@ -145,7 +150,7 @@ impl Disk for Directory {
 
 /// Takes the room at once where the file system can, so that a full disk is noticed before it is filled, and
 /// then writes the zeroes: blocks that were written before need no metadata when they are written again.
-fn fill(mut file: &File, bytes: u64, rest: &dyn Fn()) -> io::Result<()> {
+fn fill(mut file: &File, bytes: u64, has_time: &dyn Fn() -> bool) -> io::Result<()> {
     match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes) {
         Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
         Err(error) => return Err(error.into()),
@@ -154,8 +159,10 @@ fn fill(mut file: &File, bytes: u64, rest: &dyn Fn()) -> io::Result<()> {
     let mut left = bytes as usize;
     while left > 0 {
         left -= file.write(&zeroes[..left.min(ZEROES_AT_ONCE)])?;
-        file.sync_data()?;
-        rest();
+        if left > 0 && has_time() {
+            file.sync_data()?;
+            thread::sleep(REST);
+        }
     }
     Ok(())
 }

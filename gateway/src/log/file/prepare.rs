@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
-use std::time::Duration;
 
 use super::disk::{Disk, DiskFile};
 use super::segment::{HEADER_LEN, Header};
@@ -39,20 +38,16 @@ pub(super) fn name(sequence: u64) -> String {
 /// What a segment is called while it is being made. Such a file is deleted when the log is opened.
 pub(super) const UNFINISHED: &str = "next.new";
 
-/// How long making a segment rests between two pieces of it, while nobody waits for it: a whole segment at once
-/// keeps the disk busy for tens of milliseconds, and every `fdatasync` of the log in that time waits behind it.
-const REST: Duration = Duration::from_millis(10);
-
 /// Makes an empty segment, durable under its name only once it is complete.
 pub(super) fn make(
     disk: &dyn Disk,
     sequence: u64,
     partitions: Partition,
     bytes: u64,
-    rest: &dyn Fn(),
+    has_time: &dyn Fn() -> bool,
 ) -> io::Result<Active> {
     let salt = RandomState::new().hash_one(sequence) as u32;
-    let file = disk.create(UNFINISHED, bytes, rest)?;
+    let file = disk.create(UNFINISHED, bytes, has_time)?;
     let named = file
         .write_all_at(&Header { partitions, salt, sequence }.encode(), 0)
         .and_then(|()| file.sync())
@@ -96,16 +91,12 @@ impl Files {
         let waiting = Arc::new(AtomicBool::new(false));
         let is_waited_for = waiting.clone();
         let work = move || {
-            let rest = || {
-                if !is_waited_for.load(Ordering::Relaxed) {
-                    thread::sleep(REST);
-                }
-            };
+            let has_time = || !is_waited_for.load(Ordering::Relaxed);
             let mut oldest = oldest;
             for job in todo {
                 match job {
                     Job::Make { sequence } => {
-                        _ = done.send(make(&*disk, sequence, partitions, segment_bytes, &rest))
+                        _ = done.send(make(&*disk, sequence, partitions, segment_bytes, &has_time))
                     }
                     Job::DeleteBefore { sequence } => delete(&*disk, &shared, &mut oldest, sequence),
                 }

@@ -105,7 +105,7 @@ fn clean(disk: &dyn Disk, mut found: Vec<Found>, config: &FileLogConfig) -> io::
     });
     let segments = segments.collect();
     let Some(Found { sequence, salt, file, bytes, scan }) = found.pop() else {
-        let active = prepare::make(disk, 1, config.partitions, config.segment_bytes, &|| {})?;
+        let active = prepare::make(disk, 1, config.partitions, config.segment_bytes, &|| false)?;
         return Ok(Recovered { segments, last: vec![0; usize::from(config.partitions)], active });
     };
     if scan.torn {
