@@ -23,10 +23,8 @@ pub struct Fleet {
     scratch: Vec<u8>,
     /// Each client's connection.
     pub links: Vec<Link>,
-    /// Connections that ended by themselves.
-    pub lost: u64,
-    /// Of those, the ones that nobody was told of.
-    lost_now: Vec<usize>,
+    /// The clients whose connections ended by themselves.
+    pub lost: Vec<usize>,
     marked: Vec<usize>,
 }
 
@@ -49,8 +47,7 @@ impl Fleet {
             events: Events::with_capacity(1024),
             scratch: vec![0; 256 * 1024],
             links: Vec::new(),
-            lost: 0,
-            lost_now: Vec::new(),
+            lost: Vec::new(),
             marked: Vec::new(),
         })
     }
@@ -100,8 +97,7 @@ impl Fleet {
         let mut link = Link::connect(place.address, number, place.transport)?;
         let token = place.signer.token(user).into();
         link.say(&Frame::Hello { token, device: "loadtest".into(), agent: Some("carillon-loadtest".into()) });
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        self.poll.registry().register(&mut link.stream, Token(number), interest)?;
+        self.register(&mut link, number)?;
         link.flush()?;
         Ok(link)
     }
@@ -111,18 +107,16 @@ impl Fleet {
         self.links.truncate(number);
     }
 
-    /// The clients whose connections were lost since this was asked last.
-    pub fn take_lost(&mut self) -> Vec<usize> {
-        self.lost -= self.lost_now.len() as u64;
-        std::mem::take(&mut self.lost_now)
-    }
-
     /// Takes a connection in that says no hello.
     pub fn adopt(&mut self, mut link: Link) -> io::Result<()> {
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        self.poll.registry().register(&mut link.stream, Token(self.links.len()), interest)?;
+        self.register(&mut link, self.links.len())?;
         self.links.push(link);
         Ok(())
+    }
+
+    fn register(&self, link: &mut Link, number: usize) -> io::Result<()> {
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(&mut link.stream, Token(number), interest)
     }
 
     /// Waits at most `patience` for something to come, and hands every frame to `heard`; pings are answered here.
@@ -167,8 +161,7 @@ impl Fleet {
             let link = &mut self.links[number];
             let read = read(number, link, &mut self.scratch);
             if read.and_then(|()| link.flush().map(drop)).is_err() {
-                self.lost += 1;
-                self.lost_now.push(number);
+                self.lost.push(number);
                 let _ = self.poll.registry().deregister(&mut link.stream);
             }
         }
@@ -190,8 +183,8 @@ impl Fleet {
             if Instant::now() > deadline {
                 bail!("waited {PATIENCE:?} in vain: {what}");
             }
-            if self.lost > 0 {
-                bail!("{} connections were lost: {what}", self.lost);
+            if !self.lost.is_empty() {
+                bail!("{} connections were lost: {what}", self.lost.len());
             }
         }
         Ok(())

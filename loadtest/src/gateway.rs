@@ -115,8 +115,14 @@ impl Drop for Gateway {
 
 /// A process's resident memory, in bytes.
 pub fn resident_bytes(pid: u32) -> anyhow::Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    bytes_in(&format!("/proc/{pid}/status"), "VmRSS:")
+}
+
+/// What a file of `/proc` says behind that label, in bytes.
+pub fn bytes_in(file: &str, label: &str) -> anyhow::Result<u64> {
+    let text = std::fs::read_to_string(file)?;
+    let line = text.lines().find_map(|line| line.strip_prefix(label));
+    let line = line.with_context(|| format!("no {label} in {file}"))?;
     Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
 }
 

@@ -87,10 +87,11 @@ impl Link {
         match self.transport {
             Transport::Tcp => encode(frame, &mut self.out),
             Transport::Ws => {
-                self.frame.clear();
-                encode(frame, &mut self.frame);
-                write_masked_header(&mut self.out, self.frame.len());
-                self.out.extend_from_slice(&self.frame);
+                let mut bytes = std::mem::take(&mut self.frame);
+                bytes.clear();
+                encode(frame, &mut bytes);
+                self.say_bytes(&bytes);
+                self.frame = bytes;
             }
         }
     }

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
 
 /// A figure that was measured.
 #[derive(Clone, Debug, Serialize)]
@@ -48,6 +49,46 @@ impl Figure {
 
 fn verdict(sign: &str, goal: f64, is_reached: bool) -> String {
     format!("  goal {sign} {}: {}", number(goal), if is_reached { "reached" } else { "missed" })
+}
+
+/// What a worker measured, on its way to who adds it up: each value, and how often.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Recorded(Vec<(u64, u64)>);
+
+impl Recorded {
+    /// What is in a histogram.
+    pub fn of(histogram: &Histogram<u64>) -> Self {
+        Self(histogram.iter_recorded().map(|it| (it.value_iterated_to(), it.count_at_value())).collect())
+    }
+
+    /// The same as a histogram again.
+    pub fn histogram(&self) -> anyhow::Result<Histogram<u64>> {
+        let mut histogram = Histogram::new(3)?;
+        for &(value, count) in &self.0 {
+            histogram.record_n(value, count)?;
+        }
+        Ok(histogram)
+    }
+}
+
+/// Values of several turns.
+#[derive(Clone, Copy, Debug)]
+pub struct Spread {
+    /// The smallest.
+    pub least: f64,
+    /// The one in the middle.
+    pub median: f64,
+    /// The largest.
+    pub most: f64,
+}
+
+impl Spread {
+    /// Of these; none where there are none (`NaN`).
+    pub fn of(mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
+        Self { least: at(0), median: at(values.len() / 2), most: at(values.len().saturating_sub(1)) }
+    }
 }
 
 /// What a scenario measured.

@@ -110,6 +110,21 @@ impl Drop for Worker {
     }
 }
 
+/// Starts so many.
+pub fn start(count: u64) -> anyhow::Result<Vec<Worker>> {
+    (0..count).map(|_| Worker::start()).collect()
+}
+
+/// Waits until each has carried out the oldest order that reports nothing.
+pub fn wait(workers: &mut [Worker]) -> anyhow::Result<()> {
+    for worker in workers {
+        if !matches!(worker.report()?, Report::Done) {
+            bail!("a report of something else");
+        }
+    }
+    Ok(())
+}
+
 /// The worker's own side: carries out orders until there are no more, and looks after its sessions meanwhile.
 pub fn run() -> anyhow::Result<()> {
     let (sender, orders) = mpsc::channel();

@@ -20,6 +20,9 @@ const FIRST_RATE: u64 = 5_000;
 /// How often the space between the last good rate and the first bad one is halved.
 const HALVINGS: u32 = 3;
 
+/// Members that a room has more when deliveries are told apart from sends.
+const EXTRA_MEMBERS: u64 = 8;
+
 /// What to find out.
 #[derive(Args, Clone, Debug)]
 pub struct Capacity {
@@ -104,7 +107,7 @@ pub fn run(capacity: &Capacity) -> anyhow::Result<Table> {
     let delivery_us = (many_us - few_us).max(0.0) / EXTRA_MEMBERS as f64;
     let costs = Costs {
         // A plan rather counts on too much than on too little.
-        session_bytes: idle.session_bytes.last().copied().unwrap_or(f64::NAN),
+        session_bytes: idle.session_bytes.most,
         kernel_bytes: idle.kernel_bytes / 2.0,
         session_us_per_s: idle.cpu_us_per_s,
         send_us: (few_us - 2.0 * delivery_us).max(0.0),
@@ -129,9 +132,6 @@ pub fn run(capacity: &Capacity) -> anyhow::Result<Table> {
     figures.extend(capacity.node(&costs));
     Ok(Table::new("capacity", figures))
 }
-
-/// Members that a room has more when deliveries are told apart from sends.
-const EXTRA_MEMBERS: u64 = 8;
 
 /// The highest rate that answers in time.
 struct Knee {

@@ -9,6 +9,7 @@ pub mod nats;
 mod rival;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -21,7 +22,7 @@ use super::{Target, client_id, create_room, room, user};
 use crate::check::{Faults, Stream};
 use crate::fleet::Fleet;
 use crate::gateway::Gateway;
-use crate::report::{Figure, Table};
+use crate::report::{Figure, Spread, Table};
 use crate::worker::must_be_clean;
 
 /// One sender is all there is, and may send as fast as it can.
@@ -118,7 +119,7 @@ impl Turns {
     fn against_the_floor(&self, fanout: &Fanout) -> Vec<Figure> {
         let what = format!("{} subscribers, {} outstanding", fanout.subscribers, fanout.outstanding);
         let ratios =
-            Spread::of(&self.ours, &self.bare, |ours, bare| ours.deliveries_per_s / bare.deliveries_per_s);
+            ratios(&self.ours, &self.bare, |ours, bare| ours.deliveries_per_s / bare.deliveries_per_s);
         vec![
             Figure::new(what, median(&self.ours, rate), "deliveries/s (median turn)"),
             Figure::new(
@@ -138,10 +139,9 @@ impl Turns {
     fn against_nats(&self, fanout: &Fanout) -> Vec<Figure> {
         let goal = if fanout.outstanding >= 16 { 10.0 } else { 2.5 };
         let by_rate =
-            Spread::of(&self.ours, &self.nats, |ours, nats| ours.deliveries_per_s / nats.deliveries_per_s);
-        let by_cpu = Spread::of(&self.ours, &self.nats, |ours, nats| {
-            nats.cpu_us_per_delivery / ours.cpu_us_per_delivery
-        });
+            ratios(&self.ours, &self.nats, |ours, nats| ours.deliveries_per_s / nats.deliveries_per_s);
+        let by_cpu =
+            ratios(&self.ours, &self.nats, |ours, nats| nats.cpu_us_per_delivery / ours.cpu_us_per_delivery);
         vec![
             Figure::new("nats-server's WebSocket", median(&self.nats, rate), "deliveries/s (median turn)"),
             Figure::new("nats-server's processor time", median(&self.nats, cpu), "µs a delivery"),
@@ -163,27 +163,12 @@ fn cpu(turn: &Turn) -> f64 {
 }
 
 fn median(turns: &[Turn], value: fn(&Turn) -> f64) -> f64 {
-    Spread::new(turns.iter().map(value).collect()).median
+    Spread::of(turns.iter().map(value).collect()).median
 }
 
-/// Values of several turns.
-struct Spread {
-    least: f64,
-    median: f64,
-    most: f64,
-}
-
-impl Spread {
-    /// Of ratios, each of two turns that followed one another.
-    fn of(ours: &[Turn], theirs: &[Turn], ratio: fn(&Turn, &Turn) -> f64) -> Self {
-        Self::new(ours.iter().zip(theirs).map(|(ours, theirs)| ratio(ours, theirs)).collect())
-    }
-
-    fn new(mut values: Vec<f64>) -> Self {
-        values.sort_by(f64::total_cmp);
-        let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
-        Self { least: at(0), median: at(values.len() / 2), most: at(values.len().saturating_sub(1)) }
-    }
+/// Ratios, each of two turns that followed one another.
+fn ratios(ours: &[Turn], theirs: &[Turn], ratio: fn(&Turn, &Turn) -> f64) -> Spread {
+    Spread::of(ours.iter().zip(theirs).map(|(ours, theirs)| ratio(ours, theirs)).collect())
 }
 
 /// The room's members, all connected; the first is the sender.
@@ -309,6 +294,13 @@ fn event_frame(room: RoomId, bytes: usize) -> anyhow::Result<Vec<u8>> {
     let mut frame = Vec::new();
     encode(&Frame::Event(event), &mut frame);
     Ok(frame)
+}
+
+/// A command that runs this program on the server's core; its process id is the program's.
+fn on_server_core(program: &Path) -> Command {
+    let mut command = Command::new("taskset");
+    command.args(["-c", SERVER_CORE]).arg(program);
+    command
 }
 
 /// A program that starts the gateway on the server's core: `exec` keeps its process id the gateway's.

@@ -11,8 +11,9 @@ use uuid::Uuid;
 
 use super::{Target, create_room, room, user};
 use crate::fleet::Fleet;
-use crate::report::{Figure, Table};
-use crate::worker::{Order, Report, Sessions, Worker};
+use crate::gateway;
+use crate::report::{Figure, Spread, Table};
+use crate::worker::{self, Order, Sessions, Worker};
 
 /// Rooms that a worker creates at a time: creating is not what is measured, and a node takes only so many at once.
 const ROOMS_AT_ONCE: u64 = 256;
@@ -105,26 +106,19 @@ fn created(fleet: &mut Fleet, wanted: u64) -> anyhow::Result<()> {
 pub struct Outcome {
     /// The gateway's resident memory without sessions, with few, with many, and a minute after all left.
     pub resident_bytes: [u64; 4],
-    /// Bytes that a session takes of it, by each coming and going, least first.
-    pub session_bytes: Vec<f64>,
+    /// Bytes that a session takes of it, by each coming and going.
+    pub session_bytes: Spread,
     /// Bytes that a session's two sockets take of the kernel.
     pub kernel_bytes: f64,
     /// Processor time of the gateway that a session at rest takes, in microseconds a second.
     pub cpu_us_per_s: f64,
 }
 
-impl Outcome {
-    /// The median of them.
-    pub fn bytes_per_session(&self) -> f64 {
-        self.session_bytes[self.session_bytes.len() / 2]
-    }
-}
-
 /// Runs it.
 pub fn run(idle: &Idle) -> anyhow::Result<Table> {
     let outcome = measure(idle)?;
     let [before, few, many, after] = outcome.resident_bytes.map(|bytes| bytes as f64);
-    let (least, most) = (outcome.session_bytes[0], outcome.session_bytes[outcome.session_bytes.len() - 1]);
+    let Spread { least, median, most } = outcome.session_bytes;
     Ok(Table::new(
         "idle",
         vec![
@@ -133,7 +127,7 @@ pub fn run(idle: &Idle) -> anyhow::Result<Table> {
             Figure::new(format!("memory with {} sessions", idle.large), many / 1e6, "MB resident"),
             Figure::new(
                 format!("a session, member of {} rooms", idle.rooms),
-                outcome.bytes_per_session(),
+                median,
                 "bytes of the gateway's memory",
             )
             .at_most(1024.0),
@@ -162,20 +156,22 @@ pub fn measure(idle: &Idle) -> anyhow::Result<Outcome> {
     eprintln!("{} users create a room each, with {} members", idle.large, idle.rooms);
     let share = idle.large / idle.workers;
     let run = Uuid::new_v4();
-    let mut makers = start(idle.workers)?;
+    let mut makers = worker::start(idle.workers)?;
     for (index, maker) in makers.iter_mut().enumerate() {
         let first_user = 1 + index as u64 * share;
         maker.order(&sessions(first_user, share))?;
         maker.order(&Order::CreateRooms(Rooms { run, first_user, users: share, members: idle.rooms }))?;
     }
-    wait(&mut makers, 2)?;
+    // Sessions, then rooms.
+    worker::wait(&mut makers)?;
+    worker::wait(&mut makers)?;
     drop(makers);
     // What creating them took is not what having them takes.
     eprintln!("the gateway starts again, with the rooms on disk");
     gateway.restart()?;
     let before = gateway.resident_bytes()?;
     let kernel_before = kernel()?;
-    let mut few = start(idle.workers)?;
+    let mut few = worker::start(idle.workers)?;
     open(idle, &mut few, &sessions, 0, idle.small)?;
     rest(idle.rest, idle.small);
     let mut readings = vec![gateway.resident_bytes()?];
@@ -186,7 +182,7 @@ pub fn measure(idle: &Idle) -> anyhow::Result<Outcome> {
             rest(idle.rest, idle.small);
             readings.push(gateway.resident_bytes()?);
         }
-        many = start(idle.workers)?;
+        many = worker::start(idle.workers)?;
         open(idle, &mut many, &sessions, idle.small, idle.large)?;
         rest(idle.rest, idle.large);
         readings.push(gateway.resident_bytes()?);
@@ -201,14 +197,13 @@ pub fn measure(idle: &Idle) -> anyhow::Result<Outcome> {
     drop((few, many));
     rest(60, 0);
     let after = gateway.resident_bytes()?;
-    let mut slopes = slopes(&readings, idle.large - idle.small);
-    slopes.sort_by(f64::total_cmp);
+    let session_bytes = Spread::of(slopes(&readings, idle.large - idle.small));
     // Both ends are on this machine, so each session's share of the kernel is two sockets.
     let kernel = (kernel_after as f64 - kernel_before as f64) / idle.large as f64;
     let (few, many) = (readings[readings.len() - 2], readings[readings.len() - 1]);
     Ok(Outcome {
         resident_bytes: [before, few, many, after],
-        session_bytes: slopes,
+        session_bytes,
         kernel_bytes: kernel,
         cpu_us_per_s: cpu_us_per_s / idle.large as f64,
     })
@@ -238,20 +233,7 @@ fn open(
         let first_user = 1 + index as u64 * share + from / idle.workers;
         worker.order(&sessions(first_user, (to - from) / idle.workers))?;
     }
-    wait(workers, 1)
-}
-
-fn start(workers: u64) -> anyhow::Result<Vec<Worker>> {
-    (0..workers).map(|_| Worker::start()).collect()
-}
-
-fn wait(workers: &mut [Worker], orders: usize) -> anyhow::Result<()> {
-    for _ in 0..orders {
-        for worker in workers.iter_mut() {
-            anyhow::ensure!(matches!(worker.report()?, Report::Done));
-        }
-    }
-    Ok(())
+    worker::wait(workers)
 }
 
 fn rest(seconds: u64, size: u64) {
@@ -264,8 +246,5 @@ fn rest(seconds: u64, size: u64) {
 
 /// What the kernel's slabs take, in bytes.
 fn kernel() -> anyhow::Result<u64> {
-    let meminfo = std::fs::read_to_string("/proc/meminfo")?;
-    let line =
-        meminfo.lines().find_map(|line| line.strip_prefix("Slab:")).context("no Slab in /proc/meminfo")?;
-    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
+    gateway::bytes_in("/proc/meminfo", "Slab:")
 }

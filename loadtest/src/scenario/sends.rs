@@ -15,8 +15,8 @@ use crate::check::{Faults, Stream};
 use crate::fleet::Fleet;
 use crate::link::Link;
 use crate::pace::Pace;
-use crate::report::{Figure, Table};
-use crate::worker::{Order, Report, Sessions, Worker, must_be_clean};
+use crate::report::{Figure, Recorded, Table};
+use crate::worker::{self, Order, Report, Sessions, must_be_clean};
 
 /// The longest latency that is told apart.
 const LATENCY_MAX_US: u64 = 60_000_000;
@@ -71,8 +71,8 @@ pub struct Load {
 /// What a worker measured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Measured {
-    /// Latencies in microseconds, and how often each.
-    latencies: Vec<(u64, u64)>,
+    /// Latencies in microseconds.
+    latencies: Recorded,
     /// Sends acknowledged in the time that counts.
     acknowledged: u64,
     /// Events received, in all.
@@ -133,7 +133,7 @@ pub fn run(sends: &Sends) -> anyhow::Result<Table> {
 pub fn measure(sends: &Sends) -> anyhow::Result<Outcome> {
     let gateway = sends.target.gateway()?;
     let run = Uuid::new_v4();
-    let mut workers: Vec<Worker> = (0..sends.workers).map(|_| Worker::start()).collect::<Result<_, _>>()?;
+    let mut workers = worker::start(sends.workers)?;
     for (index, worker) in workers.iter_mut().enumerate() {
         let index = index as u64;
         let (count, rooms) = (sends.sessions / sends.workers, sends.rooms / sends.workers);
@@ -152,18 +152,14 @@ pub fn measure(sends: &Sends) -> anyhow::Result<Outcome> {
             bytes: sends.bytes,
         }))?;
     }
-    for worker in &mut workers {
-        worker.report()?;
-    }
+    worker::wait(&mut workers)?;
     let cpu = gateway.pid().map(|_| gateway.cpu()).transpose()?;
     progress(&gateway, sends)?;
     let mut latencies = Histogram::<u64>::new_with_max(LATENCY_MAX_US, 3)?;
     let (mut acknowledged, mut events, mut faults) = (0, 0, Faults::default());
     for worker in &mut workers {
         let Report::Sends(measured) = worker.report()? else { anyhow::bail!("a report of something else") };
-        for (value, count) in measured.latencies {
-            latencies.record_n(value, count)?;
-        }
+        latencies.add(measured.latencies.histogram()?)?;
         acknowledged += measured.acknowledged;
         events += measured.events;
         faults = faults.and(measured.faults);
@@ -271,8 +267,7 @@ pub fn drive(fleet: &mut Fleet, load: &Load) -> anyhow::Result<Measured> {
         fleet.turn(patience, |number, _, frame| drive.heard(number, frame))?;
     }
     settle(fleet, &mut drive)?;
-    let latencies =
-        drive.latencies.iter_recorded().map(|it| (it.value_iterated_to(), it.count_at_value())).collect();
+    let latencies = Recorded::of(&drive.latencies);
     Ok(Measured { latencies, acknowledged: drive.acknowledged, events: drive.events, faults: drive.faults })
 }
 
@@ -288,7 +283,7 @@ fn settle(fleet: &mut Fleet, drive: &mut Drive) -> anyhow::Result<()> {
         let mut faults = Faults { missing: drive.under_way.len() as u64, ..Faults::default() };
         drive.streams.iter().for_each(|stream| stream.end(&drive.heads, &mut faults));
         if faults.is_none() || Instant::now() > deadline {
-            faults.missing += fleet.lost;
+            faults.missing += fleet.lost.len() as u64;
             drive.faults = drive.faults.and(faults);
             return Ok(());
         }

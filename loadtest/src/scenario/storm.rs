@@ -3,7 +3,7 @@
 //!
 //! Each worker has a few keepers that stay, and write into every room while the others are gone.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
@@ -17,8 +17,8 @@ use super::{Target, client_id, create_room, room, user};
 use crate::check::{Faults, Stream};
 use crate::fleet::{Fleet, Place};
 use crate::link::Link;
-use crate::report::{Figure, Table};
-use crate::worker::{Order, Report, Sessions, Worker, must_be_clean};
+use crate::report::{Figure, Recorded, Table};
+use crate::worker::{self, Order, Report, Sessions, must_be_clean};
 
 /// Sessions of each worker that are not cut.
 const KEEPERS: u64 = 16;
@@ -69,8 +69,8 @@ pub struct Load {
 /// What a worker measured.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Measured {
-    /// From the storm's beginning until a session had everything, in milliseconds, and how often each.
-    resumes_ms: Vec<(u64, u64)>,
+    /// From the storm's beginning until a session had everything, in milliseconds.
+    resumes_ms: Recorded,
     /// Until the last was welcome.
     welcome_ms: u64,
     /// Until the last had everything.
@@ -92,7 +92,7 @@ pub fn run(storm: &Storm) -> anyhow::Result<Table> {
     if rooms == 0 || share < storm.members {
         bail!("{share} sessions a worker do not fill a room of {}", storm.members);
     }
-    let mut workers: Vec<Worker> = (0..storm.workers).map(|_| Worker::start()).collect::<Result<_, _>>()?;
+    let mut workers = worker::start(storm.workers)?;
     eprintln!("{} sessions come, {} rooms are made", share * storm.workers, rooms * storm.workers);
     for (index, worker) in workers.iter_mut().enumerate() {
         let index = index as u64;
@@ -108,10 +108,10 @@ pub fn run(storm: &Storm) -> anyhow::Result<Table> {
             opening: storm.opening,
         }))?;
     }
-    reports(&mut workers)?;
+    worker::wait(&mut workers)?;
     eprintln!("they are cut; {} messages are sent without them", rooms * storm.workers * storm.missed);
     workers.iter_mut().try_for_each(|worker| worker.order(&Order::Cut))?;
-    reports(&mut workers)?;
+    worker::wait(&mut workers)?;
     eprintln!("they come back");
     let cpu = gateway.pid().map(|_| gateway.cpu()).transpose()?;
     workers.iter_mut().try_for_each(|worker| worker.order(&Order::Resume))?;
@@ -119,9 +119,7 @@ pub fn run(storm: &Storm) -> anyhow::Result<Table> {
     let mut resumes = Histogram::<u64>::new_with_max(RESUME_MAX_MS, 3)?;
     for worker in &mut workers {
         let Report::Storm(measured) = worker.report()? else { bail!("a report of something else") };
-        for (value, count) in measured.resumes_ms {
-            resumes.record_n(value, count)?;
-        }
+        resumes.add(measured.resumes_ms.histogram()?)?;
         all.welcome_ms = all.welcome_ms.max(measured.welcome_ms);
         all.last_ms = all.last_ms.max(measured.last_ms);
         all.events += measured.events;
@@ -147,15 +145,6 @@ pub fn run(storm: &Storm) -> anyhow::Result<Table> {
         figures.push(Figure::new("the gateway's processor time", each, "µs a session"));
     }
     Ok(Table::new("storm", figures))
-}
-
-fn reports(workers: &mut [Worker]) -> anyhow::Result<()> {
-    for worker in workers {
-        if !matches!(worker.report()?, Report::Done) {
-            bail!("a report of something else");
-        }
-    }
-    Ok(())
 }
 
 /// A worker's storm, between its orders.
@@ -195,38 +184,39 @@ impl Storming {
         let streams = rooms_of.iter().map(|of| stream(of, &rooms)).collect();
         let heads = rooms.iter().map(|&room| (room, 1)).collect();
         let mut storming = Self { load, place, rooms, rooms_of, streams, heads };
-        storming.keepers_say(fleet, creations)?;
+        storming.keepers_say(fleet, creations.into_iter().enumerate())?;
         Ok(storming)
     }
 
     /// Everyone but the keepers is cut, and misses what is sent.
     pub fn cut(&mut self, fleet: &mut Fleet) -> anyhow::Result<()> {
         fleet.cut_from(KEEPERS as usize);
-        let rooms = self.rooms.iter().flat_map(|&room| std::iter::repeat_n(room, self.load.missed as usize));
-        let sends = rooms.map(|room| Frame::Send {
-            request: 1,
-            room,
-            client_id: client_id(),
-            text: "while you were away".into(),
+        let missed = self.load.missed as usize;
+        let sends = self.rooms.iter().enumerate().flat_map(|(index, &room)| {
+            std::iter::repeat_with(move || {
+                let (client_id, text) = (client_id(), "while you were away".into());
+                (index, Frame::Send { request: 1, room, client_id, text })
+            })
+            .take(missed)
         });
         let sends: Vec<_> = sends.collect();
         self.keepers_say(fleet, sends)
     }
 
-    /// The keepers share these requests, and wait until all are answered.
-    fn keepers_say(&mut self, fleet: &mut Fleet, requests: Vec<Frame<'static>>) -> anyhow::Result<()> {
+    /// The keepers share these requests, each with the number of its room, and wait until all are answered.
+    fn keepers_say(
+        &mut self,
+        fleet: &mut Fleet,
+        requests: impl IntoIterator<Item = (usize, Frame<'static>)>,
+    ) -> anyhow::Result<()> {
         let keepers = KEEPERS as usize;
-        // One room's requests belong to one keeper: its creator is its first member.
-        let mut waiting: Vec<Vec<Frame<'static>>> = vec![Vec::new(); keepers];
-        for request in requests {
-            let keeper = self.keeper_of(&request) % keepers;
-            waiting[keeper].push(request);
-        }
-        waiting.iter_mut().for_each(|of_one| of_one.reverse());
-        let mut left: usize = waiting.iter().map(Vec::len).sum();
+        // One room's requests belong to one keeper: it created the room and is in it.
+        let mut waiting: Vec<VecDeque<Frame<'static>>> = vec![VecDeque::new(); keepers];
+        requests.into_iter().for_each(|(room, request)| waiting[room % keepers].push_back(request));
+        let mut left: usize = waiting.iter().map(VecDeque::len).sum();
         for (number, of_one) in waiting.iter_mut().enumerate() {
-            for request in of_one.split_off(of_one.len().saturating_sub(AT_ONCE)).iter().rev() {
-                fleet.links[number].say(request);
+            for request in of_one.drain(..of_one.len().min(AT_ONCE)) {
+                fleet.links[number].say(&request);
             }
             fleet.flush(number)?;
         }
@@ -239,7 +229,7 @@ impl Storming {
                 }
                 Frame::Ack { .. } => {
                     left -= 1;
-                    if let Some(next) = waiting[number].pop() {
+                    if let Some(next) = waiting[number].pop_front() {
                         link.say(&next);
                     }
                 }
@@ -249,11 +239,6 @@ impl Storming {
             left == 0 || refused.is_some()
         })?;
         refused.map_or(Ok(()), |message| bail!("refused: {message}"))
-    }
-
-    fn keeper_of(&self, request: &Frame<'_>) -> usize {
-        let (Frame::CreateRoom { room, .. } | Frame::Send { room, .. }) = request else { return 0 };
-        self.rooms.iter().position(|known| known == room).unwrap_or(0)
     }
 
     /// Everyone comes back at once, and asks for what happened meanwhile.
@@ -272,7 +257,7 @@ impl Storming {
         };
         let (count, mut opened) = (self.rooms_of.len(), 0);
         while (back.resumes.len() as usize) < count {
-            while opened < count && opened - back.welcome < self.load.opening {
+            while opened < count && opened.saturating_sub(back.welcome) < self.load.opening {
                 fleet.connect(&self.place, first_user + opened as u64)?;
                 opened += 1;
             }
@@ -281,10 +266,11 @@ impl Storming {
                     back.heard(number, link, frame);
                 }
             })?;
-            for number in fleet.take_lost() {
+            for number in std::mem::take(&mut fleet.lost) {
+                let Some(session) = number.checked_sub(keepers) else { bail!("a keeper was cut off") };
                 back.measured.again += 1;
-                back.left[number - keepers] = self.rooms_of[number - keepers].len();
-                fleet.connect_again(&self.place, number, first_user + (number - keepers) as u64)?;
+                back.left[session] = self.rooms_of[session].len();
+                fleet.connect_again(&self.place, number, first_user + session as u64)?;
             }
             if back.start.elapsed() > PATIENCE {
                 back.measured.faults.missing += (count - back.resumes.len() as usize) as u64;
@@ -294,8 +280,7 @@ impl Storming {
         let (mut measured, resumes) = (back.measured, back.resumes);
         self.streams.iter().for_each(|stream| stream.end(&self.heads, &mut measured.faults));
         measured.last_ms = resumes.max();
-        measured.resumes_ms =
-            resumes.iter_recorded().map(|it| (it.value_iterated_to(), it.count_at_value())).collect();
+        measured.resumes_ms = Recorded::of(&resumes);
         Ok(measured)
     }
 }

@@ -2,15 +2,15 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use carillon_protocol::Frame;
 use serde::{Deserialize, Serialize};
 
-use super::rival::Rival;
-use super::{Fanout, SERVER_CORE, Turn, turn};
+use super::rival::{Rival, take_turns};
+use super::{Fanout, Turn, on_server_core, turn};
 use crate::fleet::Fleet;
 use crate::gateway;
 use crate::link::{Link, Transport};
@@ -41,9 +41,7 @@ struct Readers {
 /// The floor's readers' own side: a turn for every line.
 pub fn readers(order: &str) -> anyhow::Result<()> {
     let order: Readers = serde_json::from_str(order)?;
-    let mut writer = Command::new("taskset")
-        .args(["-c", SERVER_CORE])
-        .arg(std::env::current_exe()?)
+    let mut writer = on_server_core(&std::env::current_exe()?)
         .args(["floor", &order.subscribers.to_string(), &order.outstanding.to_string(), &order.hex])
         // It ends when this process does, however that comes about.
         .stdin(Stdio::piped())
@@ -58,11 +56,7 @@ pub fn readers(order: &str) -> anyhow::Result<()> {
     for number in 0..order.subscribers as usize {
         fleet.adopt(Link::connect_to_floor(address, number, order.transport)?)?;
     }
-    for line in std::io::stdin().lines() {
-        line?;
-        let turn = floor_turn(&order, &mut control, &mut fleet, writer.id())?;
-        writeln!(std::io::stdout(), "{}", serde_json::to_string(&turn)?)?;
-    }
+    take_turns(|| floor_turn(&order, &mut control, &mut fleet, writer.id()))?;
     drop((control, writer.stdin.take()));
     writer.wait()?;
     Ok(())

@@ -3,14 +3,14 @@
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
-use super::rival::Rival;
-use super::{Fanout, SERVER_CORE, Turn, turn};
+use super::rival::{Rival, take_turns};
+use super::{Fanout, Turn, on_server_core, turn};
 use crate::fleet::Fleet;
 use crate::gateway;
 use crate::link::Link;
@@ -49,19 +49,14 @@ pub fn readers(order: &str) -> anyhow::Result<()> {
     let each =
         (gateway::resident_bytes(server.process.id())? as f64 - before as f64) / order.subscribers as f64;
     writeln!(std::io::stdout(), "{each}")?;
-    for line in std::io::stdin().lines() {
-        line?;
-        let turn = clients.turn(&order, server.process.id())?;
-        writeln!(std::io::stdout(), "{}", serde_json::to_string(&turn)?)?;
-    }
-    Ok(())
+    take_turns(|| clients.turn(&order, server.process.id()))
 }
 
 /// A nats-server of our own, on the server's core.
 struct Server {
     process: Child,
     address: SocketAddr,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Server {
@@ -77,16 +72,14 @@ impl Server {
                  websocket {{ host: 127.0.0.1, port: -1, no_tls: true }}\n"
             ),
         )?;
-        let process = Command::new("taskset")
-            .args(["-c", SERVER_CORE])
-            .arg(program)
+        let process = on_server_core(program)
             .arg("-c")
             .arg(&config)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;
-        let mut server = Self { process, address: ([127, 0, 0, 1], 0).into(), _folder: folder };
+        let mut server = Self { process, address: ([127, 0, 0, 1], 0).into(), folder };
         server.address = server.wait_for_port()?;
         Ok(server)
     }
@@ -94,7 +87,7 @@ impl Server {
     fn wait_for_port(&mut self) -> anyhow::Result<SocketAddr> {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
-            for file in std::fs::read_dir(self._folder.path())? {
+            for file in std::fs::read_dir(self.folder.path())? {
                 let path = file?.path();
                 if path.extension().is_some_and(|extension| extension == "ports") {
                     let ports: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path)?)?;
@@ -144,7 +137,7 @@ impl Clients {
                 }
                 open += usize::from(message.windows(6).any(|six| six == b"PONG\r\n"));
             })?;
-            if fleet.lost > 0 || Instant::now() > deadline {
+            if !fleet.lost.is_empty() || Instant::now() > deadline {
                 bail!("nats-server let in only {open} of {publisher} subscribers");
             }
         }
@@ -171,7 +164,7 @@ impl Clients {
                 self.fleet.turn_messages(Duration::from_millis(100), |number, _, message| {
                     came += if number == publisher { 0 } else { message.len() as u64 };
                 })?;
-                if self.fleet.lost > 0 || start.elapsed() > PATIENCE {
+                if !self.fleet.lost.is_empty() || start.elapsed() > PATIENCE {
                     bail!("nats-server delivered {came} of {} bytes", self.round_bytes);
                 }
             }

@@ -45,6 +45,15 @@ impl Rival {
     }
 }
 
+/// The clients' own side: a turn for every line that comes, until no more do.
+pub(super) fn take_turns(mut turn: impl FnMut() -> anyhow::Result<Turn>) -> anyhow::Result<()> {
+    for line in std::io::stdin().lines() {
+        line?;
+        writeln!(std::io::stdout(), "{}", serde_json::to_string(&turn()?)?)?;
+    }
+    Ok(())
+}
+
 impl Drop for Rival {
     fn drop(&mut self) {
         // Without orders it ends by itself, and takes the server it started with it.
