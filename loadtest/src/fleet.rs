@@ -80,16 +80,19 @@ impl Fleet {
         Ok(())
     }
 
-    /// Connects a user and says hello; the welcome comes to whoever turns.
+    /// Connects a user as the next client and says hello; the welcome comes to whoever turns.
     pub fn connect(&mut self, place: &Place, user: u64) -> anyhow::Result<()> {
-        let link = self.hello(place, self.links.len(), user)?;
-        self.links.push(link);
-        Ok(())
+        self.connect_at(place, self.links.len(), user)
     }
 
-    /// The same for a client whose connection was lost.
-    pub fn connect_again(&mut self, place: &Place, number: usize, user: u64) -> anyhow::Result<()> {
-        self.links[number] = self.hello(place, number, user)?;
+    /// The same as the client of that number, whose connection before this one ends: that of a client that there is, or the
+    /// next.
+    pub fn connect_at(&mut self, place: &Place, number: usize, user: u64) -> anyhow::Result<()> {
+        let link = self.hello(place, number, user)?;
+        match self.links.get_mut(number) {
+            Some(before) => *before = link,
+            None => self.links.push(link),
+        }
         Ok(())
     }
 
@@ -126,10 +129,7 @@ impl Fleet {
         mut heard: impl FnMut(usize, &mut Link, Frame<'_>),
     ) -> anyhow::Result<()> {
         self.turn_with(patience, |number, link, scratch| {
-            link.read(scratch, |link, frame| match frame {
-                Frame::Ping { stamp, .. } => link.say(&Frame::Pong { stamp }),
-                frame => heard(number, link, frame),
-            })
+            link.read(scratch, |link, frame| answered(link, frame, number, &mut heard))
         })
     }
 
@@ -159,13 +159,54 @@ impl Fleet {
         for event in self.events.iter() {
             let number = event.token().0;
             let link = &mut self.links[number];
-            let read = read(number, link, &mut self.scratch);
-            if read.and_then(|()| link.flush().map(drop)).is_err() {
+            let read = if link.is_held() || link.is_closed() {
+                Ok(())
+            } else {
+                read(number, link, &mut self.scratch)
+            };
+            if let Err(error) = read.and_then(|()| link.flush().map(drop))
+                && link.closed(&error)
+            {
                 self.lost.push(number);
-                let _ = self.poll.registry().deregister(&mut link.stream);
             }
         }
         Ok(())
+    }
+
+    /// Keeps note of a client whose connection has ended.
+    fn ended(&mut self, number: usize, done: io::Result<()>) {
+        if let Err(error) = done
+            && self.links[number].closed(&error)
+        {
+            self.lost.push(number);
+        }
+    }
+
+    /// A client that is held reads at most so many bytes.
+    pub fn read_held(
+        &mut self,
+        number: usize,
+        bytes: usize,
+        mut heard: impl FnMut(usize, &mut Link, Frame<'_>),
+    ) {
+        let bytes = bytes.clamp(1, self.scratch.len());
+        let link = &mut self.links[number];
+        let read =
+            link.sip(&mut self.scratch[..bytes], |link, frame| answered(link, frame, number, &mut heard));
+        let done = read.and_then(|()| link.flush().map(drop));
+        self.ended(number, done);
+    }
+
+    /// A client that is held reads again as everyone does, and what came meanwhile.
+    pub fn release(&mut self, number: usize, mut heard: impl FnMut(usize, &mut Link, Frame<'_>)) {
+        let link = &mut self.links[number];
+        if !link.is_held() {
+            return;
+        }
+        link.release();
+        let read = link.read(&mut self.scratch, |link, frame| answered(link, frame, number, &mut heard));
+        let done = read.and_then(|()| link.flush().map(drop));
+        self.ended(number, done);
     }
 
     /// Turns until `done`, which sees every frame; fails when that takes longer than anything may.
@@ -195,21 +236,34 @@ impl Fleet {
         self.marked.push(number);
     }
 
-    /// Writes what the marked clients have to say, each once.
-    pub fn flush_marked(&mut self) -> io::Result<()> {
+    /// Writes what the marked clients have to say, each once; a client whose connection has ended is lost.
+    pub fn flush_marked(&mut self) {
         let mut marked = std::mem::take(&mut self.marked);
         marked.sort_unstable();
         marked.dedup();
         for &number in &marked {
-            self.flush(number)?;
+            let done = self.flush(number);
+            self.ended(number, done);
         }
         marked.clear();
         self.marked = marked;
-        Ok(())
     }
 
     /// Writes what a client has to say.
     pub fn flush(&mut self, number: usize) -> io::Result<()> {
         self.links[number].flush().map(drop)
+    }
+}
+
+/// Hands a frame on; pings are answered here.
+fn answered(
+    link: &mut Link,
+    frame: Frame<'_>,
+    number: usize,
+    heard: &mut impl FnMut(usize, &mut Link, Frame<'_>),
+) {
+    match frame {
+        Frame::Ping { stamp, .. } => link.say(&Frame::Pong { stamp }),
+        frame => heard(number, link, frame),
     }
 }

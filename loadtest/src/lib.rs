@@ -5,10 +5,12 @@
 
 pub mod scenario;
 
+pub mod drive;
 pub mod fleet;
 pub mod link;
 
 pub mod check;
+pub mod clock;
 pub mod pace;
 
 pub mod gateway;
@@ -16,3 +18,4 @@ pub mod token;
 pub mod worker;
 
 pub mod report;
+pub mod timeline;

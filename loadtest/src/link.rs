@@ -1,7 +1,7 @@
 //! One client's connection: frames out, frames in, over raw TCP or WebSocket.
 
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 
 use carillon_protocol::{Decoded, Frame, decode, encode};
 use clap::ValueEnum;
@@ -29,6 +29,10 @@ pub struct Link {
     transport: Transport,
     /// Whether the answer to the upgrade is still to come.
     upgrading: bool,
+    /// Whether it reads nothing but what it is told to.
+    is_held: bool,
+    /// Why it ended, once it has.
+    why_closed: Option<String>,
     /// Came, and is not a whole frame yet.
     kept: Vec<u8>,
     /// To be written.
@@ -76,6 +80,8 @@ impl Link {
             stream: TcpStream::from_std(socket.into()),
             transport,
             upgrading: false,
+            is_held: false,
+            why_closed: None,
             kept: Vec::new(),
             out: Vec::new(),
             frame: Vec::new(),
@@ -104,6 +110,9 @@ impl Link {
 
     /// Writes what the kernel takes; says whether that was all.
     pub fn flush(&mut self) -> io::Result<bool> {
+        if self.is_closed() {
+            return Ok(false);
+        }
         let mut written = 0;
         while written < self.out.len() {
             match self.stream.write(&self.out[written..]) {
@@ -133,28 +142,81 @@ impl Link {
         scratch: &mut [u8],
         mut each: impl FnMut(&mut Self, &[u8]) -> io::Result<usize>,
     ) -> io::Result<()> {
-        loop {
-            let read = match self.stream.read(scratch) {
+        // A read that fills the buffer may have left something, and nobody is told of it again.
+        while self.read_once(scratch, &mut each)? == scratch.len() {}
+        Ok(())
+    }
+
+    /// Reads once, and calls `each` with what came; says how many bytes that were.
+    fn read_once(
+        &mut self,
+        scratch: &mut [u8],
+        each: &mut impl FnMut(&mut Self, &[u8]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let read = loop {
+            match self.stream.read(scratch) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(read) => read,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Ok(read) => break read,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
-            };
-            if self.kept.is_empty() {
-                let used = self.take(&scratch[..read], &mut each)?;
-                self.kept.extend_from_slice(&scratch[used..read]);
-            } else {
-                let mut kept = std::mem::take(&mut self.kept);
-                kept.extend_from_slice(&scratch[..read]);
-                let used = self.take(&kept, &mut each)?;
-                kept.drain(..used);
-                self.kept = if kept.is_empty() { Vec::new() } else { kept };
             }
-            if read < scratch.len() {
-                return Ok(());
-            }
+        };
+        if self.kept.is_empty() {
+            let used = self.take(&scratch[..read], each)?;
+            self.kept.extend_from_slice(&scratch[used..read]);
+        } else {
+            let mut kept = std::mem::take(&mut self.kept);
+            kept.extend_from_slice(&scratch[..read]);
+            let used = self.take(&kept, each)?;
+            kept.drain(..used);
+            self.kept = if kept.is_empty() { Vec::new() } else { kept };
         }
+        Ok(read)
+    }
+
+    /// Reads at most so many bytes, and calls `each` for every frame that is whole.
+    pub fn sip(&mut self, scratch: &mut [u8], mut each: impl FnMut(&mut Self, Frame<'_>)) -> io::Result<()> {
+        self.read_once(scratch, &mut |link, bytes| link.frames(bytes, &mut each)).map(drop)
+    }
+
+    /// From now on it reads only what it is told to ([`Link::sip`]).
+    pub fn hold(&mut self) {
+        self.is_held = true;
+    }
+
+    /// It reads again as everyone does.
+    pub fn release(&mut self) {
+        self.is_held = false;
+    }
+
+    /// Whether it is held.
+    pub fn is_held(&self) -> bool {
+        self.is_held
+    }
+
+    /// Ends it, without a goodbye.
+    pub fn cut(&mut self) {
+        self.why_closed = Some("cut on purpose".into());
+        // It may have ended by itself already.
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+
+    /// It has ended. Whether that is news.
+    pub fn closed(&mut self, error: &io::Error) -> bool {
+        let is_news = self.why_closed.is_none();
+        self.why_closed.get_or_insert_with(|| error.to_string());
+        is_news
+    }
+
+    /// Whether it has ended.
+    pub fn is_closed(&self) -> bool {
+        self.why_closed.is_some()
+    }
+
+    /// Why it ended.
+    pub fn why_closed(&self) -> &str {
+        self.why_closed.as_deref().unwrap_or("it has not")
     }
 
     /// Takes what is whole; says how much that was.

@@ -1,27 +1,34 @@
 //! The program `carillon-loadtest`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use carillon_loadtest::report::Table;
-use carillon_loadtest::scenario::{capacity, fanout, idle, kills, sends, storm};
+use carillon_loadtest::report::{Table, html};
+use carillon_loadtest::scenario::{
+    broadcast, capacity, chat, connect, fanout, idle, kills, sends, slow, soak, storm,
+};
 use carillon_loadtest::worker;
 use clap::{Parser, Subcommand};
 
 const EXAMPLES: &str = "\
 Examples:
-  carillon-loadtest idle   --start target/release/carillon
-  carillon-loadtest fanout --start target/release/carillon --subscribers 10000 --outstanding 16
-  carillon-loadtest sends  --start target/release/carillon --rate 50000
-  carillon-loadtest storm  --start target/release/carillon
+  carillon-loadtest idle     --start target/release/carillon
+  carillon-loadtest connect  --start target/release/carillon --rate 2000
+  carillon-loadtest sends    --start target/release/carillon --rate 50000
+  carillon-loadtest chat     --start target/release/carillon --ramp 10 --seconds 60 --html chat.html
+  carillon-loadtest broadcast --start target/release/carillon --subscribers 5000 --senders 10 --rate 50
+  carillon-loadtest slow     --start target/release/carillon --slow-percent 10
+  carillon-loadtest soak     --start target/release/carillon --minutes 240 --html soak.html
+  carillon-loadtest fanout   --start target/release/carillon --subscribers 10000 --outstanding 16
+  carillon-loadtest storm    --start target/release/carillon
   carillon-loadtest capacity --start target/release/carillon --cores 8 --memory-gib 16
-  carillon-loadtest kills  --start target/release/carillon --rounds 1000
-  carillon-loadtest sends  --address 127.0.0.1:8080 --data carillon-data --rate 1000
+  carillon-loadtest kills    --start target/release/carillon --rounds 1000
+  carillon-loadtest sends    --address 127.0.0.1:8080 --data carillon-data --rate 1000
 
+Rates are kept whatever the node does, and latencies count from when work was due (no coordinated omission).
 Every run checks every client's stream for gaps, repeats and order, and ends with 1 if anything was wrong.";
 
-/// Drives a Carillon node, measures it, and checks every client's stream while it does
 #[derive(Parser)]
 #[command(version, after_help = EXAMPLES)]
 struct Cli {
@@ -30,12 +37,25 @@ struct Cli {
     /// Write the figures there too, as JSON
     #[arg(long, global = true, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write them there too, as one page with plots of throughput, latencies, memory and processor
+    #[arg(long, global = true, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
 enum Scenario {
     /// What a session costs that does nothing: memory between two sizes
     Idle(idle::Idle),
+    /// Sessions that open and end: handshakes a second
+    Connect(connect::Connect),
+    /// Many small rooms: sends, read markers, typing, reconnects
+    Chat(chat::Chat),
+    /// One large room at a fixed rate, one sender or many: how long until everybody has it
+    Broadcast(broadcast::Broadcast),
+    /// A broadcast of which some members read slowly or not at all
+    Slow(slow::SlowReaders),
+    /// A chat that goes on for hours, and what becomes of the gateway's memory
+    Soak(soak::Soak),
     /// One room, many subscribers, against bare writes in the same run
     Fanout(fanout::Fanout),
     /// Durable sends at a fixed rate, and how long they take
@@ -70,6 +90,11 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> anyhow::Result<()> {
     let table = match &cli.scenario {
         Scenario::Idle(idle) => idle::run(idle)?,
+        Scenario::Connect(connect) => connect::run(connect)?,
+        Scenario::Chat(chat) => chat::run(chat)?,
+        Scenario::Broadcast(broadcast) => broadcast::run(broadcast)?,
+        Scenario::Slow(slow) => slow::run(slow)?,
+        Scenario::Soak(soak) => soak::run(soak)?,
         Scenario::Fanout(fanout) => fanout::run(fanout)?,
         Scenario::Sends(sends) => sends::run(sends)?,
         Scenario::Capacity(capacity) => capacity::run(capacity)?,
@@ -89,8 +114,14 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
 fn show(cli: &Cli, table: &Table) -> anyhow::Result<()> {
     print!("{table}");
     if let Some(path) = &cli.json {
-        let json = serde_json::to_string_pretty(table)?;
-        std::fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))?;
+        write(path, &serde_json::to_string_pretty(table)?)?;
+    }
+    if let Some(path) = &cli.html {
+        write(path, &html::page(table))?;
     }
     Ok(())
+}
+
+fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }

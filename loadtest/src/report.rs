@@ -1,9 +1,15 @@
-//! What a run prints: a table for people, the same as JSON for machines.
+//! What a run prints: a table for people, the same as JSON for machines, and as a page with plots ([`html`]).
+
+pub mod html;
+pub mod plot;
 
 use std::fmt;
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::timeline::Moment;
 
 /// A figure that was measured.
 #[derive(Clone, Debug, Serialize)]
@@ -38,17 +44,23 @@ impl Figure {
         Self { at_least: Some(goal), ..self }
     }
 
-    fn goal(&self) -> String {
+    /// Whether it is as it should be; nothing where it has no goal.
+    pub fn is_reached(&self) -> Option<bool> {
         match (self.at_least, self.at_most) {
-            (Some(goal), _) => verdict("≥", goal, self.value >= goal),
-            (_, Some(goal)) => verdict("≤", goal, self.value <= goal),
-            _ => String::new(),
+            (Some(goal), _) => Some(self.value >= goal),
+            (_, Some(goal)) => Some(self.value <= goal),
+            _ => None,
         }
     }
-}
 
-fn verdict(sign: &str, goal: f64, is_reached: bool) -> String {
-    format!("  goal {sign} {}: {}", number(goal), if is_reached { "reached" } else { "missed" })
+    fn goal(&self) -> String {
+        let Some(is_reached) = self.is_reached() else { return String::new() };
+        let (sign, goal) = match (self.at_least, self.at_most) {
+            (Some(goal), _) => ("≥", goal),
+            (_, goal) => ("≤", goal.unwrap_or_default()),
+        };
+        format!("  goal {sign} {}: {}", number(goal), if is_reached { "reached" } else { "missed" })
+    }
 }
 
 /// What a worker measured, on its way to who adds it up: each value, and how often.
@@ -61,13 +73,26 @@ impl Recorded {
         Self(histogram.iter_recorded().map(|it| (it.value_iterated_to(), it.count_at_value())).collect())
     }
 
+    /// What another one recorded, too.
+    pub fn add(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
     /// The same as a histogram again.
     pub fn histogram(&self) -> anyhow::Result<Histogram<u64>> {
+        // Of no largest value: one that grows.
         let mut histogram = Histogram::new(3)?;
         for &(value, count) in &self.0 {
             histogram.record_n(value, count)?;
         }
         Ok(histogram)
+    }
+
+    /// Into a histogram; what is too large for it counts as its largest.
+    pub fn add_to(&self, histogram: &mut Histogram<u64>) {
+        for &(value, count) in &self.0 {
+            histogram.saturating_record_n(value, count);
+        }
     }
 }
 
@@ -91,6 +116,47 @@ impl Spread {
     }
 }
 
+/// How, when and where a run was.
+#[derive(Clone, Debug, Serialize)]
+pub struct RunOf {
+    /// The load tool's version.
+    pub version: &'static str,
+    /// The command that ran it.
+    pub command: String,
+    /// When its figures were ready, in UTC.
+    pub ended: String,
+    /// The machine: cores, processor, kernel.
+    pub machine: String,
+}
+
+impl RunOf {
+    /// This process.
+    fn now() -> Self {
+        Self { version: env!("CARGO_PKG_VERSION"), command: command(), ended: now(), machine: machine() }
+    }
+}
+
+fn command() -> String {
+    let program = "carillon-loadtest".to_owned();
+    std::iter::once(program).chain(std::env::args().skip(1)).collect::<Vec<_>>().join(" ")
+}
+
+fn machine() -> String {
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let cpus = read("/proc/cpuinfo");
+    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    let model = model.map_or("unknown processor", |(_, name)| name.trim());
+    let plural = if cores == 1 { "core" } else { "cores" };
+    format!("{cores} {plural}, {model}, Linux {}", read("/proc/sys/kernel/osrelease").trim())
+}
+
+/// The time of day, to the minute.
+fn now() -> String {
+    let now = OffsetDateTime::now_utc();
+    format!("{} {:02}:{:02} UTC", now.date(), now.hour(), now.minute())
+}
+
 /// What a scenario measured.
 #[derive(Clone, Debug, Serialize)]
 pub struct Table {
@@ -98,12 +164,22 @@ pub struct Table {
     pub scenario: &'static str,
     /// What.
     pub figures: Vec<Figure>,
+    /// How, when and where.
+    pub run: RunOf,
+    /// Second by second, where the scenario is one that lasts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub moments: Vec<Moment>,
 }
 
 impl Table {
     /// A scenario's figures.
     pub fn new(scenario: &'static str, figures: Vec<Figure>) -> Self {
-        Self { scenario, figures }
+        Self { scenario, figures, run: RunOf::now(), moments: Vec::new() }
+    }
+
+    /// With what was seen second by second.
+    pub fn with_moments(self, moments: Vec<Moment>) -> Self {
+        Self { moments, ..self }
     }
 }
 
@@ -119,8 +195,8 @@ impl fmt::Display for Table {
     }
 }
 
-/// Three digits that count, and thousands apart.
-fn number(value: f64) -> String {
+/// For people: three digits behind the point where they count, and thousands apart.
+pub fn number(value: f64) -> String {
     if value.abs() < 100.0 {
         return format!("{value:.3}").trim_end_matches('0').trim_end_matches('.').to_owned();
     }

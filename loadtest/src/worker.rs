@@ -12,12 +12,16 @@ use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::check::Faults;
+use crate::drive::{Driving, Heads, Load, Measured};
 use crate::fleet::{Fleet, Place};
 use crate::link::Transport;
 use crate::scenario::storm::Storming;
-use crate::scenario::{idle, sends, storm};
+use crate::scenario::{connect, idle, storm};
+use crate::timeline::Second;
 use crate::token::Signer;
 
+/// An order came before the one that it builds on.
+const NOBODY: &str = "nobody was gathered";
 /// How long a worker listens between looks at its orders.
 const LISTEN: Duration = Duration::from_millis(50);
 
@@ -28,8 +32,17 @@ pub enum Order {
     Open(Sessions),
     /// Create rooms (`idle`).
     CreateRooms(idle::Rooms),
-    /// Send and measure (`sends`).
-    Sends(sends::Load),
+    /// Make the rooms of a run that is driven, with the sessions that are open.
+    Gather(Box<Load>),
+    /// Drive it, from this moment of the machine's clock on.
+    Drive {
+        /// The moment.
+        start_us: u64,
+    },
+    /// Wait until everyone has what was acknowledged.
+    Settle(Heads),
+    /// Open sessions and end them (`connect`).
+    Connect(connect::Load),
     /// Gather everyone (`storm`).
     Storm(storm::Load),
     /// Cut them (`storm`).
@@ -58,8 +71,14 @@ pub struct Sessions {
 pub enum Report {
     /// It is done.
     Done,
-    /// What was measured (`sends`).
-    Sends(sends::Measured),
+    /// One second of a run; the order is still being carried out.
+    Second(Box<Second>),
+    /// The run's time is over, and everything that was asked is answered.
+    Driven(Heads),
+    /// What was measured, once everything has arrived.
+    Settled(Box<Measured>),
+    /// What was measured (`connect`).
+    Connect(connect::Measured),
     /// What was measured (`storm`).
     Storm(storm::Measured),
     /// It went wrong.
@@ -135,45 +154,75 @@ pub fn run() -> anyhow::Result<()> {
             }
         }
     });
-    let mut fleet = Fleet::new()?;
-    let mut storming = None;
+    let mut worker = Carrying { fleet: Fleet::new()?, driving: None, storming: None };
     loop {
         let order = match orders.try_recv() {
             Ok(order) => order,
             Err(mpsc::TryRecvError::Disconnected) => return Ok(()),
             Err(mpsc::TryRecvError::Empty) => {
-                fleet.turn(LISTEN, |_, _, _| {})?;
+                worker.listen()?;
                 continue;
             }
         };
-        let report = carry_out(&mut fleet, &mut storming, serde_json::from_str(&order)?);
-        let report = report.unwrap_or_else(|error| Report::Failed(format!("{error:#}")));
-        let mut out = std::io::stdout().lock();
-        writeln!(out, "{}", serde_json::to_string(&report)?)?;
-        out.flush()?;
+        let report = worker.carry_out(serde_json::from_str(&order)?);
+        say(&report.unwrap_or_else(|error| Report::Failed(format!("{error:#}"))))?;
     }
 }
 
-fn carry_out(fleet: &mut Fleet, storming: &mut Option<Storming>, order: Order) -> anyhow::Result<Report> {
-    match order {
-        Order::Open(sessions) => {
-            let users = sessions.first_user..sessions.first_user + sessions.count;
-            fleet.open(&sessions.place()?, users, |_, _, _| {})?;
-            Ok(Report::Done)
-        }
-        Order::CreateRooms(rooms) => idle::create_rooms(fleet, &rooms).map(|()| Report::Done),
-        Order::Sends(load) => sends::drive(fleet, &load).map(Report::Sends),
-        Order::Storm(load) => {
-            *storming = Some(Storming::gather(fleet, load)?);
-            Ok(Report::Done)
-        }
-        Order::Cut => the_storm(storming)?.cut(fleet).map(|()| Report::Done),
-        Order::Resume => the_storm(storming)?.resume(fleet).map(Report::Storm),
-    }
+fn say(report: &Report) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{}", serde_json::to_string(report)?)?;
+    Ok(out.flush()?)
 }
 
-fn the_storm(storming: &mut Option<Storming>) -> anyhow::Result<&mut Storming> {
-    storming.as_mut().context("nobody was gathered")
+/// A worker's sessions, and what it is in the middle of.
+struct Carrying {
+    fleet: Fleet,
+    driving: Option<Driving>,
+    storming: Option<Storming>,
+}
+
+impl Carrying {
+    /// Between orders sessions are looked after, and what comes to those that are driven counts.
+    fn listen(&mut self) -> anyhow::Result<()> {
+        match &mut self.driving {
+            Some(driving) => driving.listen(&mut self.fleet, LISTEN),
+            None => self.fleet.turn(LISTEN, |_, _, _| {}),
+        }
+    }
+
+    fn carry_out(&mut self, order: Order) -> anyhow::Result<Report> {
+        let fleet = &mut self.fleet;
+        match order {
+            Order::Open(sessions) => {
+                let users = sessions.first_user..sessions.first_user + sessions.count;
+                fleet.open(&sessions.place()?, users, |_, _, _| {})?;
+                Ok(Report::Done)
+            }
+            Order::CreateRooms(rooms) => idle::create_rooms(fleet, &rooms).map(|()| Report::Done),
+            Order::Gather(load) => {
+                self.driving = Some(Driving::gather(fleet, *load)?);
+                Ok(Report::Done)
+            }
+            Order::Drive { start_us } => {
+                let driving = self.driving.as_mut().context(NOBODY)?;
+                let heads =
+                    driving.drive(fleet, start_us, |second| say(&Report::Second(Box::new(second))))?;
+                Ok(Report::Driven(heads))
+            }
+            Order::Settle(heads) => {
+                let driving = self.driving.as_mut().context(NOBODY)?;
+                Ok(Report::Settled(Box::new(driving.settle(fleet, &heads)?)))
+            }
+            Order::Connect(load) => connect::connect(fleet, &load).map(Report::Connect),
+            Order::Storm(load) => {
+                self.storming = Some(Storming::gather(fleet, load)?);
+                Ok(Report::Done)
+            }
+            Order::Cut => self.storming.as_mut().context(NOBODY)?.cut(fleet).map(|()| Report::Done),
+            Order::Resume => self.storming.as_mut().context(NOBODY)?.resume(fleet).map(Report::Storm),
+        }
+    }
 }
 
 impl Sessions {

@@ -53,6 +53,74 @@ fn sends_are_all_acknowledged() {
 }
 
 #[test]
+fn chat_counts_every_delivery_and_everyone_who_comes_back() {
+    let people = ["--sessions", "40", "--rooms", "10", "--members", "8", "--reconnects-per-hour", "600"];
+    let rates = ["--sends-per-minute", "60", "--reads-per-minute", "60", "--typing-per-minute", "60"];
+    let run = ["--seconds", "2", "--warm-up", "1", "--ramp", "1", "--workers", "2"];
+    let figures = figures(&[&["chat"][..], &people, &rates, &run].concat());
+    // 40 a second for three seconds, after a second in which half as many are sent; eight hear each, live or later, and who
+    // comes back in between both ways.
+    let heard = value(&figures, "events delivered") + value(&figures, "events they caught up with");
+    assert!((1_080.0..=1_400.0).contains(&heard), "{figures:?}");
+    assert!(value(&figures, "sessions cut and back") > 0.0, "{figures:?}");
+    assert!(value(&figures, "read markers acknowledged") > 0.0, "{figures:?}");
+    assert!(value(&figures, "typing and read markers heard") > 0.0, "{figures:?}");
+}
+
+#[test]
+fn broadcast_reaches_every_member_of_every_worker() {
+    let crowd = ["--subscribers", "50", "--senders", "5", "--rate", "40"];
+    let figures = figures(
+        &[&["broadcast"][..], &crowd, &["--seconds", "2", "--warm-up", "0", "--workers", "2"]].concat(),
+    );
+    let events = value(&figures, "events delivered and checked");
+    // What told of the room's members may come among them.
+    assert!((80.0 * 50.0..=82.0 * 50.0).contains(&events), "{figures:?}");
+    assert!(value(&figures, "99 % within") > 0.0, "{figures:?}");
+}
+
+#[test]
+fn slow_readers_lag_and_lose_nothing() {
+    // More for each than the kernel keeps for a connection.
+    let crowd = ["--subscribers", "10", "--slow-percent", "20", "--rate", "400", "--bytes", "16000"];
+    let figures = figures(&[&["slow"][..], &crowd, &["--seconds", "2", "--warm-up", "0"]].concat());
+    assert!(value(&figures, "told that they lag") >= 2.0, "{figures:?}");
+    assert!(value(&figures, "events they caught up with") > 0.0, "{figures:?}");
+}
+
+#[test]
+fn soak_judges_memory_by_the_second_half() {
+    let figures =
+        figures(&["soak", "--minutes", "0.05", "--sessions", "20", "--rooms", "10", "--members", "2"]);
+    assert!(value(&figures, "memory in the second half") > 1.0, "{figures:?}");
+}
+
+#[test]
+fn connect_opens_at_the_rate_it_is_given() {
+    let figures = figures(&["connect", "--rate", "100", "--seconds", "2", "--workers", "2"]);
+    assert_eq!(value(&figures, "sessions opened"), 100.0);
+}
+
+#[test]
+fn a_report_is_one_page_with_a_line_for_what_was_seen() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let page = folder.path().join("report.html");
+    let page_argument = page.to_str().expect("a path of text");
+    let sizes = ["--sessions", "10", "--rooms", "10", "--rate", "100", "--seconds", "2", "--warm-up", "1"];
+    figures(&[&["sends"][..], &sizes, &["--html", page_argument]].concat());
+    let page = std::fs::read_to_string(page).expect("a page");
+    assert_eq!(page.matches("<figure").count(), 5, "throughput, two latencies, memory, processor");
+    for index in 0..3 {
+        let line = format!("class=\"line l{index}\" d=\"M");
+        assert!(page.contains(&line), "three lines of throughput");
+    }
+    assert!(
+        !page.contains("src=") && !page.contains("href=") && !page.contains("@import"),
+        "nothing from elsewhere"
+    );
+}
+
+#[test]
 fn fanout_stands_beside_its_floor_and_nats_server() {
     let nats = std::env::var("NATS_SERVER").unwrap_or_else(|_| "nats-server".into());
     let args = ["fanout", "--subscribers", "20", "--seconds", "1", "--turns", "1", "--nats", &nats];

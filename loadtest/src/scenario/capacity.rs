@@ -9,6 +9,7 @@ use anyhow::bail;
 use clap::Args;
 
 use super::{Target, idle, sends};
+use crate::drive::lead::Run;
 use crate::report::{Figure, Table};
 
 /// The share of a node's cores and memory that may be spent: the rest is for bursts, reconnecting clients and the system.
@@ -120,7 +121,7 @@ pub fn run(capacity: &Capacity) -> anyhow::Result<Table> {
             knee.rate as f64,
             "durable sends/s, clients on the same cores",
         ),
-        Figure::new("  99 % within, at it", good.ms(0.99), "ms").at_most(capacity.p99_ms),
+        Figure::new("  99 % within, at it", good.drive.ack_ms(0.99), "ms").at_most(capacity.p99_ms),
         Figure::new("  messages per fsync, at it", good.per_sync, ""),
         Figure::new("a session at rest", costs.session_bytes, "bytes of the node, at the most"),
         Figure::new("  its socket", costs.kernel_bytes, "bytes of the kernel"),
@@ -144,13 +145,11 @@ impl Capacity {
         sends::measure(&sends::Sends {
             target: self.target.clone(),
             rate,
-            seconds: self.seconds,
-            warm_up: 2,
             sessions: self.sessions,
             rooms: 2_000,
             members,
             bytes: 64,
-            workers: 1,
+            run: Run { seconds: self.seconds, warm_up: 2, ramp: 0, workers: 1 },
         })
     }
 
@@ -168,7 +167,7 @@ impl Capacity {
             }
             let in_time = self.is_in_time(rate, &outcome);
             let verdict = if in_time { "in time" } else { "too late, twice" };
-            eprintln!("   {rate} sends/s: 99 % within {:.1} ms: {verdict}", outcome.ms(0.99));
+            eprintln!("   {rate} sends/s: 99 % within {:.1} ms: {verdict}", outcome.drive.ack_ms(0.99));
             match in_time {
                 true => knee = Knee { rate, good: Some(outcome) },
                 false => bad = Some(rate),
@@ -185,8 +184,8 @@ impl Capacity {
     }
 
     fn is_in_time(&self, rate: u64, outcome: &sends::Outcome) -> bool {
-        let is_whole = outcome.faults.is_none() && outcome.per_s >= 0.99 * rate as f64;
-        is_whole && outcome.ms(0.99) <= self.p99_ms
+        let is_whole = outcome.drive.measured.faults.is_none() && outcome.drive.per_s >= 0.99 * rate as f64;
+        is_whole && outcome.drive.ack_ms(0.99) <= self.p99_ms
     }
 
     /// The node that was asked about: what each of its parts holds, and which ends first.

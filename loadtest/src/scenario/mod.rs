@@ -1,10 +1,15 @@
 //! What can be driven: a file a scenario.
 
+pub mod broadcast;
 pub mod capacity;
+pub mod chat;
+pub mod connect;
 pub mod fanout;
 pub mod idle;
 pub mod kills;
 pub mod sends;
+pub mod slow;
+pub mod soak;
 pub mod storm;
 
 use std::net::SocketAddr;

@@ -270,7 +270,8 @@ impl Storming {
                 let Some(session) = number.checked_sub(keepers) else { bail!("a keeper was cut off") };
                 back.measured.again += 1;
                 back.left[session] = self.rooms_of[session].len();
-                fleet.connect_again(&self.place, number, first_user + session as u64)?;
+                back.streams[session].ends();
+                fleet.connect_at(&self.place, number, first_user + session as u64)?;
             }
             if back.start.elapsed() > PATIENCE {
                 back.measured.faults.missing += (count - back.resumes.len() as usize) as u64;
@@ -312,17 +313,14 @@ impl Back<'_> {
                 self.welcome += 1;
                 self.measured.welcome_ms = self.start.elapsed().as_millis() as u64;
                 for &room in &self.rooms_of[number] {
-                    sync(link, self.rooms[room], self.streams[number].last(self.rooms[room]));
+                    sync(link, self.rooms[room], &mut self.streams[number]);
                 }
             }
             Frame::Events { room, head_seq, events, .. } => {
-                for event in &events {
-                    self.streams[number].event(room, event.seq, faults);
-                }
                 self.measured.events += events.len() as u64;
-                let last = self.streams[number].last(room);
-                match last < head_seq {
-                    true => sync(link, room, last),
+                let stream = &mut self.streams[number];
+                match stream.fetched(room, events.iter().map(|event| event.seq), head_seq, faults) {
+                    true => sync(link, room, stream),
                     false => self.caught_up(number),
                 }
             }
@@ -340,6 +338,6 @@ impl Back<'_> {
     }
 }
 
-fn sync(link: &mut Link, room: RoomId, after_seq: u64) {
-    link.say(&Frame::Sync { request: 1, room, after_seq, limit: 0 });
+fn sync(link: &mut Link, room: RoomId, stream: &mut Stream) {
+    link.say(&Frame::Sync { request: 1, room, after_seq: stream.asks(room), limit: 0 });
 }
