@@ -23,6 +23,20 @@ table::settings! {
         /// Port 0 lets the system choose a free one, which the start-up lines name.
         listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8080));
 
+        /// Address and port of the same over TLS (`wss://`, `https://`, raw TCP), beside `listen`; empty for none.
+        /// To be reached over TLS alone, let `listen` stay on this machine, for health checks. Each connection
+        /// takes some two kibibytes more.
+        tls_listen: Option<SocketAddr> = None;
+
+        /// File with the certificate to show, in PEM: the node's own first, then those between it and the
+        /// root. SIGHUP reads it and the key anew; connections stay. One that has expired, or is another
+        /// key's, refuses to start.
+        tls_certificate: Option<PathBuf> = None;
+
+        /// File with the certificate's private key, in PEM and not encrypted. ECDSA (P-256) makes a handshake
+        /// much cheaper for this node than RSA.
+        tls_key: Option<PathBuf> = None;
+
         /// Web pages that may connect, such as `https://chat.example.com`; empty lets any page connect. A
         /// browser on another page is refused with status 403. Clients that are not browsers send no origin
         /// and always pass.

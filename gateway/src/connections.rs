@@ -1,11 +1,13 @@
 //! The connections of one shard: a dense table, so that an idle connection costs its row and nothing else.
 
+use std::io::{self, Read};
 use std::net::IpAddr;
 
 use mio::net::TcpStream;
 
-use crate::outbox::Outbox;
+use crate::outbox::{Flush, Outbox};
 use crate::session::Session;
+use crate::tls::session::Tls;
 use crate::wire::Wire;
 
 /// A connection's name within its shard. The generation tells it from those that had its row before.
@@ -21,6 +23,8 @@ pub struct Key {
 pub struct Connection {
     /// The socket.
     pub socket: TcpStream,
+    /// What stands between the socket and all else, where it came over TLS.
+    pub tls: Option<Box<Tls>>,
     /// Whose address counts it.
     pub peer: IpAddr,
     /// What it speaks, and how far it is in that.
@@ -40,6 +44,27 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// Reads from the socket once; what it says over TLS is read into `ciphertext`, which is as large, and decrypted.
+    pub fn read(&mut self, space: &mut [u8], ciphertext: &mut [u8]) -> io::Result<usize> {
+        match &mut self.tls {
+            None => self.socket.read(space),
+            Some(tls) => tls.read(&mut self.socket, space, ciphertext),
+        }
+    }
+
+    /// Writes what waits, until that is all or the kernel takes no more.
+    pub fn flush(&mut self) -> io::Result<Flush> {
+        let format = self.wire.format();
+        let Some(tls) = &mut self.tls else { return self.outbox.flush(&mut self.socket, format) };
+        if self.outbox.flush(&mut tls.over(&mut self.socket), format)? == Flush::Blocked {
+            return Ok(Flush::Blocked);
+        }
+        if self.state.closing {
+            tls.say_goodbye()?;
+        }
+        tls.flush(&mut self.socket)
+    }
+
     /// Bytes that wait for it or may have to soon.
     pub fn waiting_bytes(&self) -> usize {
         self.outbox.bytes() + self.owed_bytes as usize

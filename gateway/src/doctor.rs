@@ -17,6 +17,9 @@ pub const KERNEL_BYTES_PER_CONNECTION: u64 = 4_700;
 /// What a session takes of the node, in bytes, at most.
 pub const NODE_BYTES_PER_SESSION: u64 = 1_024;
 
+/// What TLS adds to that, in bytes, at most.
+pub const TLS_BYTES_PER_SESSION: u64 = 3_072;
+
 /// Where facts are read: the running machine, or folders that stand for it in a test.
 #[derive(Clone, Debug)]
 pub struct Machine {
@@ -117,10 +120,10 @@ pub struct Findings {
 /// removes it.
 pub fn examine(machine: &Machine, config: &Config) -> Findings {
     let wanted = config.connections_max as u64;
-    let checks = vec![
+    let mut checks = vec![
         checks::open_files(machine, wanted),
         checks::open_files_of_the_system(machine, wanted),
-        checks::memory(machine, wanted),
+        checks::memory(machine, config, wanted),
         checks::socket_memory(machine, wanted),
         checks::accept_queue(machine),
         checks::tracked_connections(machine, wanted),
@@ -129,6 +132,7 @@ pub fn examine(machine: &Machine, config: &Config) -> Findings {
         checks::governor(machine),
         disk::sync_time(nearest_folder(&config.data)),
     ];
+    checks.extend(checks::certificate(config));
     Findings { checks, wanted }
 }
 

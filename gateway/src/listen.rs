@@ -2,12 +2,31 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use mio::net::TcpListener;
+use rustls::ServerConfig;
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Connections that may wait to be accepted; the kernel cuts it to `net.core.somaxconn`.
 pub(crate) const BACKLOG: i32 = 4096;
+
+/// Where a shard lets connections in.
+pub struct Door {
+    /// The listening socket.
+    pub listener: TcpListener,
+    /// How hands are shaken; not at all where nothing is encrypted.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// It has more connections than were accepted.
+    pub is_accepting: bool,
+}
+
+impl Door {
+    /// One at which somebody may wait already.
+    pub fn new(listener: TcpListener, tls: Option<Arc<ServerConfig>>) -> Self {
+        Self { listener, tls, is_accepting: true }
+    }
+}
 
 /// As many listeners on one address as there are shards. Where its port is 0, the first one's choice is everyone's.
 ///

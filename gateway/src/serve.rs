@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use carillon_storage::{EmbeddedStore, Positions, Store};
 use futures_util::FutureExt;
-use mio::net::TcpListener;
+use rustls::ServerConfig;
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
 use crate::auth::Keys;
@@ -24,7 +24,7 @@ use crate::directory::{Directory, SHARDS_MAX};
 use crate::follow::archive::{ArchiveStatus, Archiver};
 use crate::follow::dead_letters::DeadLetters;
 use crate::limits::Admission;
-use crate::listen;
+use crate::listen::{self, Door};
 use crate::log::{FileLog, FileLogConfig, Log};
 use crate::logging;
 use crate::mailbox::{Bell, Mailbox, Waker};
@@ -33,6 +33,8 @@ use crate::shard::message::Message;
 use crate::shard::{BELL, Node, Shard};
 use crate::startup::{DataFolder, Greeting, StartError, raise_open_files};
 use crate::stats::NodeStats;
+use crate::tls;
+use crate::tls::certificate::{Certificate, WARNED_DAYS};
 
 /// Threads of a shard that wait for the embedded store's disk.
 const STORE_THREADS: usize = 2;
@@ -50,11 +52,12 @@ pub fn run(config: Config) -> Result<(), StartError> {
     let greeting = Greeting {
         config: &running.node.config,
         address: running.address,
+        tls_address: running.tls.as_ref().map(|tls| tls.address),
         data: running.data.path(),
         program: &program,
         development: running.node.keys.is_development(),
     };
-    wait_for_signal(&greeting).map_err(system("wait for signals"))?;
+    wait_for_signal(&running, &greeting).map_err(system("wait for signals"))?;
     running.stop();
     tracing::info!("stopped");
     Ok(())
@@ -64,11 +67,20 @@ pub fn run(config: Config) -> Result<(), StartError> {
 pub struct Running {
     /// Where it listens.
     pub address: SocketAddr,
+    /// The same over TLS, where that is on.
+    pub tls: Option<OverTls>,
     node: Arc<Node>,
     data: DataFolder,
     mailboxes: Mailboxes,
     shards: Vec<JoinHandle<()>>,
     archiver: ArchiverThread,
+}
+
+/// How a node is reached over TLS.
+pub struct OverTls {
+    /// Where it listens.
+    pub address: SocketAddr,
+    config: Arc<ServerConfig>,
 }
 
 /// The thread that archives, and the word for it to finish.
@@ -96,8 +108,8 @@ impl Running {
         let config = Arc::new(config);
         let keys = Keys::open(&config)?;
         let route = Route { partitions: config.partitions, shards: shard_count(&config) };
-        let listen_error = |source| StartError::Listen { address: config.listen, source };
-        let (address, listeners) = listen::bind(config.listen, route.shards).map_err(listen_error)?;
+        let (address, mut doors) = open_doors(&config, route.shards)?;
+        let tls = open_tls_doors(&config, &mut doors)?;
         let (archiver, followed) = start_archiver(&config, data.path(), &log, &store)?;
         let node = Arc::new(Node {
             route,
@@ -111,8 +123,8 @@ impl Running {
             stats: NodeStats::new(route.shards),
             config,
         });
-        let (mailboxes, shards) = start_shards(&node, listeners).map_err(system("start a shard"))?;
-        let running = Self { address, node, data, mailboxes, shards, archiver };
+        let (mailboxes, shards) = start_shards(&node, doors).map_err(system("start a shard"))?;
+        let running = Self { address, tls, node, data, mailboxes, shards, archiver };
         running.tell_of_progress()?;
         Ok(running)
     }
@@ -120,6 +132,18 @@ impl Running {
     /// What it counts, as `/v1/stats` shows it.
     pub fn stats(&self) -> serde_json::Map<String, serde_json::Value> {
         self.node.stats.total()
+    }
+
+    /// Reads certificate and key anew: who connects from now on is shown them, and who is connected stays. Where they
+    /// cannot be used, those of before are shown further on.
+    pub fn renew_certificate(&self) -> Result<(), StartError> {
+        let Some(tls) = &self.tls else { return Ok(()) };
+        let Some((_, certificate)) = tls_settings(&self.node.config)? else { return Ok(()) };
+        let config = tls::with_certificate(&tls.config, certificate);
+        for mailbox in self.mailboxes.iter() {
+            send(mailbox, Message::Certificate(Arc::clone(&config)));
+        }
+        Ok(())
     }
 
     /// Drains and stops: returns when everything acknowledged is in the store.
@@ -141,6 +165,42 @@ impl Running {
 /// As many shards as the settings say, and no more than have a partition each and fit into the directory.
 fn shard_count(config: &Config) -> u16 {
     config.shard_count().min(SHARDS_MAX).min(usize::from(config.partitions)) as u16
+}
+
+/// A door for each shard where the node listens; says where that is.
+fn open_doors(config: &Config, shards: u16) -> Result<(SocketAddr, Vec<Vec<Door>>), StartError> {
+    let listen_error = |source| StartError::Listen { flag: "--listen", address: config.listen, source };
+    let (address, listeners) = listen::bind(config.listen, shards).map_err(listen_error)?;
+    Ok((address, listeners.into_iter().map(|listener| vec![Door::new(listener, None)]).collect()))
+}
+
+/// A second door for each, over TLS, where that is set.
+fn open_tls_doors(config: &Config, doors: &mut [Vec<Door>]) -> Result<Option<OverTls>, StartError> {
+    let Some((address, certificate)) = tls_settings(config)? else { return Ok(None) };
+    let config = tls::config(certificate)?;
+    let listen_error = |source| StartError::Listen { flag: "--tls-listen", address, source };
+    let (address, listeners) = listen::bind(address, doors.len() as u16).map_err(listen_error)?;
+    for (doors, listener) in doors.iter_mut().zip(listeners) {
+        doors.push(Door::new(listener, Some(Arc::clone(&config))));
+    }
+    Ok(Some(OverTls { address, config }))
+}
+
+/// Where to listen over TLS and what to show there, if anywhere. A certificate that will soon be refused is warned of.
+fn tls_settings(config: &Config) -> Result<Option<(SocketAddr, Certificate)>, StartError> {
+    let (address, certificate, key) = match (config.tls_listen, &config.tls_certificate, &config.tls_key) {
+        (None, None, None) => return Ok(None),
+        (Some(address), Some(certificate), Some(key)) => (address, certificate, key),
+        (None, ..) => return Err(StartError::TlsIncomplete("tls_listen")),
+        (_, None, _) => return Err(StartError::TlsIncomplete("tls_certificate")),
+        (.., None) => return Err(StartError::TlsIncomplete("tls_key")),
+    };
+    let certificate = Certificate::read(certificate, key)?;
+    let days_left = certificate.days_left;
+    if days_left < WARNED_DAYS {
+        tracing::warn!(days_left, "the TLS certificate expires soon; replace it and send SIGHUP");
+    }
+    Ok(Some((address, certificate)))
 }
 
 fn log_config(config: &Config, data: &Path) -> FileLogConfig {
@@ -207,14 +267,11 @@ struct Followed {
 
 type Mailboxes = Arc<[Mailbox<Message>]>;
 
-/// A mailbox and a thread for each listener.
-fn start_shards(
-    node: &Arc<Node>,
-    listeners: Vec<TcpListener>,
-) -> io::Result<(Mailboxes, Vec<JoinHandle<()>>)> {
+/// A mailbox and a thread for each shard's doors.
+fn start_shards(node: &Arc<Node>, doors: Vec<Vec<Door>>) -> io::Result<(Mailboxes, Vec<JoinHandle<()>>)> {
     let mut polls = Vec::new();
     let mut mailboxes = Vec::new();
-    for _ in &listeners {
+    for _ in &doors {
         let poll = mio::Poll::new()?;
         let bell = Arc::new(Bell::new(Waker::new(mio::Waker::new(poll.registry(), BELL)?)));
         mailboxes.push(Mailbox::new(node.config.mailbox_batches, bell));
@@ -222,9 +279,9 @@ fn start_shards(
     }
     let mailboxes: Mailboxes = mailboxes.into();
     let mut threads = Vec::new();
-    for (me, (poll, listener)) in polls.into_iter().zip(listeners).enumerate() {
+    for (me, (poll, doors)) in polls.into_iter().zip(doors).enumerate() {
         let (node, mailboxes) = (Arc::clone(node), Arc::clone(&mailboxes));
-        let body = move || run_shard(me as u16, node, poll, listener, mailboxes);
+        let body = move || run_shard(me as u16, node, poll, doors, mailboxes);
         threads.push(thread::Builder::new().name(format!("shard {me}")).spawn(body)?);
     }
     Ok((mailboxes, threads))
@@ -232,9 +289,9 @@ fn start_shards(
 
 /// A shard's thread, from beginning to end. A shard that cannot go on takes the node with it: half a node would keep
 /// its rooms from everyone, and a restart loses nothing that was acknowledged.
-fn run_shard(me: u16, node: Arc<Node>, poll: mio::Poll, listener: TcpListener, mailboxes: Mailboxes) {
+fn run_shard(me: u16, node: Arc<Node>, poll: mio::Poll, doors: Vec<Door>, mailboxes: Mailboxes) {
     let run = || -> io::Result<()> {
-        runtime()?.block_on(async { Shard::new(me, node, poll, listener, mailboxes)?.run().await })
+        runtime()?.block_on(async { Shard::new(me, node, poll, doors, mailboxes)?.run().await })
     };
     match std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)) {
         Ok(Ok(())) => {}
@@ -287,16 +344,32 @@ fn system(what: &'static str) -> impl Fn(io::Error) -> StartError {
     move |source| StartError::System { what, source }
 }
 
-fn wait_for_signal(greeting: &Greeting<'_>) -> io::Result<()> {
+fn wait_for_signal(running: &Running, greeting: &Greeting<'_>) -> io::Result<()> {
     runtime()?.block_on(async {
         // Before anybody is told that we run: whoever reads it may stop us at once.
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
+        // Without a certificate there is nothing to read anew, and a terminal that closes ends its programs with this.
+        let mut hangup = running.tls.is_some().then(|| signal(SignalKind::hangup())).transpose()?;
         greeting.announce();
-        tokio::select! {
-            _ = terminate.recv() => tracing::info!("stopping: SIGTERM"),
-            _ = interrupt.recv() => tracing::info!("stopping: SIGINT"),
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break tracing::info!("stopping: SIGTERM"),
+                _ = interrupt.recv() => break tracing::info!("stopping: SIGINT"),
+                Some(()) = next(&mut hangup) => match running.renew_certificate() {
+                    Ok(()) => tracing::info!("SIGHUP: the TLS certificate was read anew"),
+                    Err(error) => tracing::error!(%error, "SIGHUP: the TLS certificate stays as it is"),
+                },
+            }
         }
         Ok(())
     })
+}
+
+/// The next of a signal that is listened for; never, where it is not.
+async fn next(signal: &mut Option<Signal>) -> Option<()> {
+    match signal {
+        Some(signal) => signal.recv().await,
+        None => std::future::pending().await,
+    }
 }

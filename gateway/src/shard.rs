@@ -13,6 +13,7 @@ mod read;
 mod serve;
 mod tasks;
 mod tick;
+mod tls;
 mod write;
 
 use std::collections::VecDeque;
@@ -26,7 +27,6 @@ use carillon_storage::{Positions, Store};
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::{FuturesOrdered, FuturesUnordered, StreamExt};
 use hashbrown::HashMap;
-use mio::net::TcpListener;
 use mio::{Events, Token};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
@@ -40,6 +40,7 @@ use crate::directory::{Directory, ShardSet};
 use crate::follow::archive::ArchiveStatus;
 use crate::home::Home;
 use crate::limits::Admission;
+use crate::listen::Door;
 use crate::log::{AppendError, Log};
 use crate::mailbox::Mailbox;
 use crate::route::Route;
@@ -61,10 +62,10 @@ const APPENDS_MAX: usize = 16;
 const BATCHES_MAX: usize = 64;
 /// A tick's length while the node leaves.
 const HURRY: Duration = Duration::from_millis(20);
-/// The listening socket's token; connections have theirs from 0 up.
-const LISTENER: Token = Token(usize::MAX);
 /// The bell's token.
-pub const BELL: Token = Token(usize::MAX - 1);
+pub const BELL: Token = Token(usize::MAX);
+/// The doors' tokens, from the first on; connections have theirs from 0 up.
+const DOORS: usize = usize::MAX - 2;
 
 /// What all shards of a node share.
 pub struct Node {
@@ -95,9 +96,8 @@ pub struct Shard {
     me: u16,
     node: Arc<Node>,
     sockets: AsyncFd<mio::Poll>,
-    listener: Option<TcpListener>,
-    /// The listener has more connections than were accepted.
-    accepting: bool,
+    /// Where connections come in.
+    doors: Vec<Door>,
     connections: Connections,
     /// Those among them that are over a limit.
     refused: usize,
@@ -121,6 +121,10 @@ pub struct Shard {
     strangers: VecDeque<(u32, Key)>,
     /// The one buffer all connections are read into.
     scratch: Vec<u8>,
+    /// The same for what comes encrypted; none where there is no TLS.
+    ciphertext: Vec<u8>,
+    /// Steps of TLS handshakes that wanted to be taken in this turn.
+    handshakes: usize,
     /// For encoding one frame.
     frame: Vec<u8>,
     /// Milliseconds since 1970, as of this turn.
@@ -157,15 +161,18 @@ enum Woken {
 }
 
 impl Shard {
-    /// A shard that listens on `listener`. Call on its own thread, within its runtime.
+    /// A shard that lets connections in at `doors`, two at most. Call on its own thread, within its runtime.
     pub fn new(
         me: u16,
         node: Arc<Node>,
         poll: mio::Poll,
-        mut listener: TcpListener,
+        mut doors: Vec<Door>,
         mailboxes: Arc<[Mailbox<Message>]>,
     ) -> io::Result<Self> {
-        poll.registry().register(&mut listener, LISTENER, mio::Interest::READABLE)?;
+        for (index, door) in doors.iter_mut().enumerate() {
+            poll.registry().register(&mut door.listener, Token(DOORS + index), mio::Interest::READABLE)?;
+        }
+        let has_tls = doors.iter().any(|door| door.tls.is_some());
         let every_ms = tick::every_ms(node.config.ping_interval_ms);
         let mut interval = interval(Duration::from_millis(every_ms));
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -175,8 +182,7 @@ impl Shard {
             // SAFETY: a `Poll` owns its epoll descriptor from beginning to end, always says the same one, and is closed
             // only with the `AsyncFd` around it.
             sockets: unsafe { AsyncFd::register(poll) }.map_err(io::Error::from)?,
-            listener: Some(listener),
-            accepting: true,
+            doors,
             connections: Connections::default(),
             refused: 0,
             local: Local::default(),
@@ -193,6 +199,8 @@ impl Shard {
             unread: VecDeque::new(),
             strangers: VecDeque::new(),
             scratch: vec![0; READ_BYTES + node.config.frame_bytes_max + PARTIAL_BYTES_MORE],
+            ciphertext: if has_tls { vec![0; READ_BYTES] } else { Vec::new() },
+            handshakes: 0,
             frame: Vec::new(),
             now_ms: now_ms(),
             ticks: Ticks { interval, every_ms, count: 0 },
@@ -208,6 +216,7 @@ impl Shard {
         while !self.drain.is_done() {
             let mut woken = self.wait().await?;
             self.now_ms = now_ms();
+            self.handshakes = 0;
             while let Some(what) = woken {
                 match what {
                     Woken::Sockets | Woken::Asked => {}
@@ -233,7 +242,8 @@ impl Shard {
     /// Waits until there is something to do. Where there is already, only lets the runtime look at its own things.
     async fn wait(&mut self) -> io::Result<Option<Woken>> {
         let bell = Arc::clone(self.mailbox.bell());
-        let has_work = self.accepting || !self.unread.is_empty() || !self.outgoing.flush();
+        let is_accepting = self.doors.iter().any(|door| door.is_accepting);
+        let has_work = is_accepting || !self.unread.is_empty() || !self.outgoing.flush();
         if has_work || !bell.doze(|| self.mailbox.is_empty()) {
             tokio::task::yield_now().await;
             return Ok(self.ready_now());
@@ -275,9 +285,11 @@ impl Shard {
             }
             for event in events.iter() {
                 match event.token() {
-                    LISTENER => self.accepting = true,
                     BELL => {}
-                    Token(index) => self.socket_event(index as u32, event),
+                    Token(index) => match self.doors.get_mut(index.wrapping_sub(DOORS)) {
+                        Some(door) => door.is_accepting = true,
+                        None => self.socket_event(index as u32, event),
+                    },
                 }
             }
             if events.iter().count() < EVENTS_MAX {
@@ -324,6 +336,7 @@ impl Shard {
             Message::Ask(shard, number, question) => self.asked(shard, number, question),
             Message::Tell(number, answer) => self.asker.told(number, answer),
             Message::Archived(positions) => self.home.archived(&positions),
+            Message::Certificate(config) => self.show_certificate(&config),
             Message::Drain => self.start_drain(),
         }
     }

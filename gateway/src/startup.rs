@@ -12,13 +12,16 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::auth::KeyError;
 use crate::config::{Config, LogFormat};
+use crate::tls::certificate::CertificateError;
 
 /// Why the gateway cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The address is taken, or not this machine's, or not for this user.
-    #[error("cannot listen on {address}: {}", listen_advice(address, source))]
+    #[error("cannot listen on {address}: {}", listen_advice(flag, address, source))]
     Listen {
+        /// The flag that says where.
+        flag: &'static str,
         /// Which address.
         address: SocketAddr,
         /// What the system said.
@@ -68,6 +71,15 @@ pub enum StartError {
     /// The keys for tokens cannot be used.
     #[error(transparent)]
     Keys(#[from] KeyError),
+    /// Some of the settings of TLS are set, and not all.
+    #[error("{0} is not set: TLS needs tls_listen, tls_certificate and tls_key")]
+    TlsIncomplete(&'static str),
+    /// The certificate cannot be shown.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// TLS cannot be set up.
+    #[error("cannot set up TLS: {0}")]
+    Tls(#[from] rustls::Error),
     /// The system refused something else, threads for instance.
     #[error("cannot {what}: {source}")]
     System {
@@ -78,17 +90,17 @@ pub enum StartError {
     },
 }
 
-fn listen_advice(address: &SocketAddr, source: &io::Error) -> String {
+fn listen_advice(flag: &str, address: &SocketAddr, source: &io::Error) -> String {
     match source.kind() {
         io::ErrorKind::AddrInUse => {
             format!(
-                "the port is in use; choose another with --listen, such as --listen {}:0 for a free one",
+                "the port is in use; choose another with {flag}, such as {flag} {}:0 for a free one",
                 host(address)
             )
         }
         io::ErrorKind::AddrNotAvailable => "that address is not one of this machine's".to_owned(),
         io::ErrorKind::PermissionDenied => {
-            "ports below 1024 need a privilege; choose another with --listen".to_owned()
+            format!("ports below 1024 need a privilege; choose another with {flag}")
         }
         _ => source.to_string(),
     }
@@ -145,6 +157,8 @@ pub struct Greeting<'a> {
     pub config: &'a Config,
     /// Where the gateway really listens.
     pub address: SocketAddr,
+    /// And over TLS.
+    pub tls_address: Option<SocketAddr>,
     /// Where it stores.
     pub data: &'a Path,
     /// How this program was called.
@@ -164,6 +178,7 @@ impl Greeting<'_> {
             LogFormat::Text => drop(io::stdout().write_all(self.text().as_bytes())),
             LogFormat::Json => tracing::info!(
                 listen = %self.address,
+                tls_listen = self.tls_address.map(tracing::field::display),
                 data = %self.data.display(),
                 node = %self.config.node_name(),
                 "started"
@@ -176,6 +191,9 @@ impl Greeting<'_> {
         let mut text = String::new();
         let _ = writeln!(text, "Carillon {}, node {}", env!("CARGO_PKG_VERSION"), self.config.node_name());
         let _ = writeln!(text, "  listens on   {} (WebSocket at /v1/ws)", self.address);
+        if let Some(address) = self.tls_address {
+            let _ = writeln!(text, "  over TLS on  {address}");
+        }
         let _ = writeln!(text, "  stores in    {}", self.data.display());
         if self.development {
             let _ = writeln!(text, "  for a token  {} token --user 42{}", self.program, self.data_flag());
@@ -194,14 +212,17 @@ impl Greeting<'_> {
 
     /// What opens in a browser on this machine.
     pub fn link(&self) -> String {
-        let mut address = self.address;
+        let (scheme, mut address) = match self.tls_address {
+            Some(address) => ("https", address),
+            None => ("http", self.address),
+        };
         // Nobody can open "every address".
         match address.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
             IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
             _ => {}
         }
-        format!("http://{address}/")
+        format!("{scheme}://{address}/")
     }
 
     /// What the operator should know, if anything.

@@ -67,6 +67,12 @@ shard_stats! {
     refusals,
     /// Connections that broke the WebSocket protocol.
     violations,
+    /// TLS handshakes completed.
+    tls_handshakes,
+    /// Those among them that resumed an earlier session.
+    tls_resumed,
+    /// TLS sessions, begun or whole, that ended with an alert.
+    tls_failed,
     /// Frames appended to outboxes for recipients.
     delivered,
     /// Ephemeral frames dropped because their recipient was slow.

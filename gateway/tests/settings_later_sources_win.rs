@@ -11,7 +11,7 @@ fn another(setting: &Setting) -> (String, String) {
     let default = setting.value(&Config::default()).number();
     match (setting.name, default) {
         (_, Some(number)) => (format!("{}", number + 1), format!("{}", number + 1)),
-        ("listen", _) => ("[::1]:9000".into(), r#""[::1]:9000""#.into()),
+        ("listen" | "tls_listen", _) => ("[::1]:9000".into(), r#""[::1]:9000""#.into()),
         ("allowed_origins", _) => (
             "https://a.example,https://b.example:8443".into(),
             r#"["https://a.example", "https://b.example:8443"]"#.into(),

@@ -159,7 +159,28 @@ macro_rules! word_values {
     )+};
 }
 
-word_values!(SocketAddr, PathBuf, NodeName, LogFormat, LogLevel, Option<String>);
+word_values!(SocketAddr, PathBuf, NodeName, LogFormat, LogLevel);
+
+/// What may be left out; empty stands for that.
+impl<T: Word> Value for Option<T> {
+    fn expected(&self) -> &'static str {
+        T::ONE
+    }
+
+    fn kind(&self) -> &'static str {
+        T::KIND
+    }
+
+    fn set(&mut self, given: &Given<'_>) -> Option<()> {
+        let text = given.text()?;
+        *self = if text.is_empty() { None } else { Some(T::read(text)?) };
+        Some(())
+    }
+
+    fn to_toml(&self) -> String {
+        quoted(&self.as_ref().map_or(String::new(), T::write))
+    }
+}
 
 impl<T: Word> Value for Vec<T> {
     fn expected(&self) -> &'static str {
@@ -208,17 +229,16 @@ impl Word for PathBuf {
     }
 }
 
-/// Text that may be left out; empty stands for that.
-impl Word for Option<String> {
+impl Word for String {
     const KIND: &'static str = "TEXT";
     const ONE: &'static str = "a text";
 
     fn read(text: &str) -> Option<Self> {
-        Some((!text.is_empty()).then(|| text.to_owned()))
+        Some(text.to_owned())
     }
 
     fn write(&self) -> String {
-        self.clone().unwrap_or_default()
+        self.clone()
     }
 }
 

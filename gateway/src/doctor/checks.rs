@@ -3,9 +3,12 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Check, KERNEL_BYTES_PER_CONNECTION, Machine, NODE_BYTES_PER_SESSION, thousands};
+use super::{
+    Check, KERNEL_BYTES_PER_CONNECTION, Machine, NODE_BYTES_PER_SESSION, TLS_BYTES_PER_SESSION, thousands,
+};
 use crate::config::Config;
 use crate::listen::BACKLOG;
+use crate::tls::certificate::{Certificate, WARNED_DAYS};
 
 /// Files a node holds beside its connections: the log, the store, its threads' pollers.
 const OWN_FILES: u64 = 300;
@@ -42,20 +45,40 @@ pub(super) fn open_files_of_the_system(machine: &Machine, wanted: u64) -> Check 
     Check::of(NAME, found, most.saturating_sub(OWN_FILES), wanted, advice)
 }
 
+/// The certificate that the settings name, if they name one: whether it can be shown, and for how long yet.
+pub(super) fn certificate(config: &Config) -> Option<Check> {
+    const NAME: &str = "TLS certificate";
+    let (path, key) = (config.tls_certificate.as_ref()?, config.tls_key.as_ref()?);
+    Some(match Certificate::read(path, key) {
+        Err(error) => {
+            Check::limits(NAME, error.to_string(), None, "without a good one carillon serve does not start")
+        }
+        Ok(Certificate { days_left, .. }) => {
+            let found = format!("good for {} days", thousands(days_left));
+            match days_left < WARNED_DAYS {
+                true => Check::limits(NAME, found, None, "replace it, and send SIGHUP to carillon serve"),
+                false => Check::good(NAME, found),
+            }
+        }
+    })
+}
+
 /// What is free, here or in the container, against what sessions take of node and kernel.
-pub(super) fn memory(machine: &Machine, wanted: u64) -> Check {
+pub(super) fn memory(machine: &Machine, config: &Config, wanted: u64) -> Check {
     const NAME: &str = "memory";
     let Some(free) = available_bytes(machine) else {
         return Check::unknown(NAME, "neither /proc/meminfo nor a limit of the container can be read here");
     };
-    let each = NODE_BYTES_PER_SESSION + KERNEL_BYTES_PER_CONNECTION;
+    let tls = if config.tls_listen.is_some() { TLS_BYTES_PER_SESSION } else { 0 };
+    let of_node = NODE_BYTES_PER_SESSION + tls;
+    let each = of_node + KERNEL_BYTES_PER_CONNECTION;
     let holds = free.saturating_sub(OWN_BYTES) / each;
     let found = format!(
         "{} MiB free: {} idle sessions of {} bytes ({} the node's, {} the kernel's)",
         thousands(free >> 20),
         thousands(holds),
         thousands(each),
-        thousands(NODE_BYTES_PER_SESSION),
+        thousands(of_node),
         thousands(KERNEL_BYTES_PER_CONNECTION),
     );
     let needed = (wanted * each + OWN_BYTES) >> 20;

@@ -131,3 +131,26 @@ fn the_disk_is_timed_and_nothing_is_left_on_it() {
     assert!(found.starts_with("fdatasync of 4 KiB in ") && found.contains("(200 writes)"), "{found}");
     assert_eq!(fs::read_dir(fake.dir.path()).unwrap().count(), before);
 }
+
+#[test]
+fn a_certificate_is_looked_at_where_one_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+    let config =
+        Config { tls_certificate: Some(cert.clone()), tls_key: Some(key.clone()), ..Config::default() };
+    let check = || checks::certificate(&config).unwrap();
+    assert!(matches!(check().verdict, Verdict::Limits { connections: None, .. }), "there is none");
+    let made = |days: u64| {
+        let pair = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+        let end = std::time::SystemTime::now() + std::time::Duration::from_secs(days * 24 * 3600 + 3600);
+        params.not_after = end.into();
+        fs::write(&cert, params.self_signed(&pair).unwrap().pem()).unwrap();
+        fs::write(&key, pair.serialize_pem()).unwrap();
+    };
+    made(90);
+    assert_eq!(check(), Check::good("TLS certificate", "good for 90 days"));
+    made(13);
+    assert!(matches!(check().verdict, Verdict::Limits { connections: None, .. }), "it ends soon");
+    assert_eq!(checks::certificate(&Config::default()), None);
+}

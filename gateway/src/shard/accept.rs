@@ -1,14 +1,18 @@
 //! Letting connections in.
 
 use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
 
 use mio::Interest;
 use mio::Token;
 use mio::net::TcpStream;
+use rustls::ServerConfig;
 
 use super::Shard;
 use crate::connections::{Connection, State};
 use crate::outbox::Outbox;
+use crate::tls::session::Tls;
 use crate::wire::Wire;
 
 /// Connections accepted in one turn, so that a storm of them does not stop those who are in.
@@ -20,21 +24,23 @@ const REFUSED_MAX: usize = 1024;
 impl Shard {
     /// Accepts what waits, up to a turn's share. Where descriptors have run out, the next tick tries again.
     pub(super) fn accept(&mut self) {
-        if !self.accepting {
-            return;
+        for door in 0..self.doors.len() {
+            self.accept_at(door);
         }
+    }
+
+    fn accept_at(&mut self, door: usize) {
         for _ in 0..ACCEPTS_MAX {
-            let Some(listener) = &self.listener else { return };
-            match listener.accept() {
-                Ok((socket, peer)) => self.accepted(socket, peer.ip()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.accepting = false;
-                    return;
+            let Some(door) = self.doors.get_mut(door).filter(|door| door.is_accepting) else { return };
+            match door.listener.accept() {
+                Ok((socket, peer)) => {
+                    let tls = door.tls.clone();
+                    self.accepted(socket, peer.ip(), tls);
                 }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => door.is_accepting = false,
                 Err(error) if is_exhausted(&error) => {
                     tracing::warn!(%error, "a connection waits: no descriptor is free for it");
-                    self.accepting = false;
-                    return;
+                    door.is_accepting = false;
                 }
                 // The peer went away between its SYN and our accept.
                 Err(_) => {}
@@ -44,7 +50,7 @@ impl Shard {
 
     /// A connection gets a row. One over a limit gets one too, for long enough to be told why; past [`REFUSED_MAX`] of
     /// those it is only dropped.
-    fn accepted(&mut self, mut socket: TcpStream, peer: std::net::IpAddr) {
+    fn accepted(&mut self, mut socket: TcpStream, peer: IpAddr, tls: Option<Arc<ServerConfig>>) {
         let refused = !self.node.admission.admit(peer);
         if refused {
             self.stats().refused.add(1);
@@ -54,12 +60,14 @@ impl Shard {
         }
         // Each turn's writes are one write already; waiting for more would only delay them.
         let _ = socket.set_nodelay(true);
+        let tls = match begin(&mut socket, tls) {
+            Ok(tls) => tls,
+            Err(_) if refused => return,
+            Err(_) => return self.node.admission.release(peer),
+        };
         let entry = Connection {
-            socket: match socket_ready(&mut socket) {
-                Ok(()) => socket,
-                Err(_) if refused => return,
-                Err(_) => return self.node.admission.release(peer),
-            },
+            socket,
+            tls,
             peer,
             wire: Wire::default(),
             outbox: Outbox::default(),
@@ -82,12 +90,12 @@ impl Shard {
     }
 }
 
-/// A socket that failed already is not worth a row.
-fn socket_ready(socket: &mut TcpStream) -> io::Result<()> {
-    match socket.take_error()? {
-        Some(error) => Err(error),
-        None => Ok(()),
+/// A socket that failed already is not worth a row. One that did not begins its handshake, where there is one.
+fn begin(socket: &mut TcpStream, tls: Option<Arc<ServerConfig>>) -> io::Result<Option<Box<Tls>>> {
+    if let Some(error) = socket.take_error()? {
+        return Err(error);
     }
+    tls.map(|config| Tls::new(config).map(Box::new)).transpose().map_err(io::Error::other)
 }
 
 fn is_exhausted(error: &io::Error) -> bool {

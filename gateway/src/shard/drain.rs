@@ -40,8 +40,7 @@ impl Shard {
             return;
         }
         self.drain.begun = Some(Instant::now());
-        self.listener = None;
-        self.accepting = false;
+        self.doors.clear();
         self.ticks.hurry();
         let go_away = Frame::GoAway { reconnect_after_ms: RECONNECT_AFTER_MS, jitter_ms: JITTER_MS };
         for key in self.connections.keys() {

@@ -86,6 +86,8 @@ pub enum Message {
     Tell(u64, Answer),
     /// How far the archiver has come.
     Archived(std::sync::Arc<Positions>),
+    /// New connections over TLS are shown another certificate.
+    Certificate(std::sync::Arc<rustls::ServerConfig>),
     /// The node stops: say go-away, finish what is under way.
     Drain,
 }

@@ -3,7 +3,7 @@
 //! All connections are read into the shard's one buffer and parsed in place. A connection keeps bytes of its own only
 //! while a frame has begun and not ended.
 
-use std::io::{self, Read as _};
+use std::io;
 
 use carillon_protocol::{CloseCode, Decoded, ErrorCode, Malformed, json};
 
@@ -45,9 +45,16 @@ impl Shard {
         if self.outgoing.is_stuck() {
             return self.read_again(key);
         }
+        let is_tls = connection.tls.is_some();
+        if is_tls && self.must_wait_to_shake(key) {
+            return self.read_again(key);
+        }
         let mut scratch = std::mem::take(&mut self.scratch);
         self.read(key, &mut scratch);
         self.scratch = scratch;
+        if is_tls {
+            self.tls_moved(key);
+        }
     }
 
     /// Connections that had more than a turn takes.
@@ -77,16 +84,20 @@ impl Shard {
         let space = &mut scratch[kept..];
         let read = match was_held {
             true => 0,
-            false => match connection.socket.read(&mut space[..READ_BYTES]) {
+            false => match connection.read(&mut space[..READ_BYTES], &mut self.ciphertext) {
                 // It still gets what was said to it before it stopped talking.
                 Ok(0) => return self.close_when_written(key),
                 Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => return self.read_again(key),
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    return self.tls_failed(key, &error);
+                }
                 Err(_) => return self.remove(key),
             },
         };
-        if read == READ_BYTES || was_held || connection.state.ended {
+        let has_more = connection.tls.as_ref().map_or(read == READ_BYTES, |tls| tls.has_more());
+        if has_more || was_held || connection.state.ended {
             self.read_again(key);
         }
         let bytes = &mut scratch[..kept + read];

@@ -27,7 +27,7 @@ impl Shard {
     /// One beat.
     pub(super) fn tick(&mut self) {
         self.ticks.count = self.ticks.count.wrapping_add(1);
-        self.accepting |= self.listener.is_some();
+        self.doors.iter_mut().for_each(|door| door.is_accepting = true);
         self.let_strangers_go();
         let rounds = rounds(self.node.config.ping_interval_ms) as usize;
         let turn = self.ticks.count as usize % rounds;

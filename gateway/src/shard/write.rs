@@ -113,8 +113,7 @@ impl Shard {
         let bytes_max = self.node.config.outbox_bytes_max;
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.state.dirty = false;
-        let format = connection.wire.format();
-        match connection.outbox.flush(&mut connection.socket, format) {
+        match connection.flush() {
             Ok(Flush::Blocked) => connection.state.blocked = true,
             Ok(Flush::Done) if connection.state.closing => return self.shut(key),
             Ok(Flush::Done) => {}
@@ -134,7 +133,10 @@ impl Shard {
         }
         debug!(code = code.0, reason, peer = %connection.peer, "closing a connection");
         let bytes = connection.wire.close_bytes(code.0, reason);
-        self.send_own(key, |_, out| out.extend_from_slice(&bytes));
+        // Who has not said what it speaks is told nothing.
+        if !bytes.is_empty() {
+            self.send_own(key, |_, out| out.extend_from_slice(&bytes));
+        }
         self.stats().closed(code);
         self.close_when_written(key);
     }
@@ -145,7 +147,8 @@ impl Shard {
         if std::mem::replace(&mut connection.state.closing, true) {
             return;
         }
-        if connection.outbox.is_empty() {
+        // Over TLS there is always a last word.
+        if connection.outbox.is_empty() && connection.tls.is_none() {
             return self.shut(key);
         }
         self.soil(key);

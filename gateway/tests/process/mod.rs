@@ -67,8 +67,18 @@ impl Gateway {
 
     /// Address and port where it listens.
     pub(crate) fn address(&self) -> &str {
-        let line = self.greeting.lines().find_map(|line| line.trim().strip_prefix("listens on"));
-        line.and_then(|line| line.split_whitespace().next()).expect("the greeting names the address")
+        self.said("listens on")
+    }
+
+    /// The word behind that label of the greeting.
+    pub(crate) fn said(&self, label: &str) -> &str {
+        let line = self.greeting.lines().find_map(|line| line.trim().strip_prefix(label));
+        line.and_then(|line| line.split_whitespace().next()).expect("the greeting says it")
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn greeting(&self) -> &str {

@@ -26,6 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Node {
     pub dir: TempDir,
     pub address: SocketAddr,
+    /// The same over TLS, where that is on.
+    pub tls_address: Option<SocketAddr>,
     config: Config,
     running: Option<Running>,
     keys: Keys,
@@ -74,7 +76,8 @@ impl Node {
 
     fn over(dir: TempDir, config: Config, running: Running) -> Self {
         let keys = Keys::open(&config).unwrap();
-        Self { dir, address: running.address, config, running: Some(running), keys }
+        let (address, tls_address) = (running.address, running.tls.as_ref().map(|tls| tls.address));
+        Self { dir, address, tls_address, config, running: Some(running), keys }
     }
 
     /// Stops in order and starts again on what is stored.
@@ -82,6 +85,7 @@ impl Node {
         self.stop();
         let running = Running::start(self.config.clone()).unwrap();
         self.address = running.address;
+        self.tls_address = running.tls.as_ref().map(|tls| tls.address);
         self.running = Some(running);
     }
 
@@ -145,9 +149,9 @@ impl Drop for Node {
     }
 }
 
-/// One end of a raw TCP connection.
-pub struct Client {
-    pub stream: TcpStream,
+/// One end of a raw connection, over TCP unless said otherwise.
+pub struct Client<Stream = TcpStream> {
+    pub stream: Stream,
     bytes: Vec<u8>,
     /// Heard while waiting for an answer.
     pub aside: VecDeque<Frame<'static>>,
@@ -160,6 +164,19 @@ impl Client {
     /// A connection to a gateway that may be gone.
     pub fn connect(address: &str) -> Option<Self> {
         TcpStream::connect(address).ok().map(Self::over)
+    }
+
+    pub fn over(stream: TcpStream) -> Self {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self::on(stream)
+    }
+}
+
+impl<Stream: Read + Write> Client<Stream> {
+    /// Over whatever carries bytes.
+    pub fn on(stream: Stream) -> Self {
+        Self { stream, bytes: Vec::new(), aside: VecDeque::new(), requests: 0, answers_pings: true }
     }
 
     /// As [`hello`](Self::hello) and [`ask`](Self::ask), of a gateway that may end at any moment: then nothing.
@@ -188,12 +205,6 @@ impl Client {
         let in_order =
             answers.into_iter().zip(first..).take_while(|((number, _), expected)| number == expected);
         in_order.map(|((_, frame), _)| frame).collect()
-    }
-
-    pub fn over(stream: TcpStream) -> Self {
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self { stream, bytes: Vec::new(), aside: VecDeque::new(), requests: 0, answers_pings: true }
     }
 
     /// Opens a session.
