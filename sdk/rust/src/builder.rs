@@ -26,6 +26,7 @@ const COMMANDS_MAX: usize = 64;
 pub struct ClientBuilder {
     url: String,
     tokens: TokenSource,
+    trusted: Vec<Vec<u8>>,
     settings: Settings,
 }
 
@@ -42,7 +43,7 @@ impl ClientBuilder {
             updates_max: 1024,
             positions: HashMap::new(),
         };
-        Self { url, tokens: Arc::new(no_token), settings }
+        Self { url, tokens: Arc::new(no_token), trusted: Vec::new(), settings }
     }
 
     /// The token to say hello with. When it has expired, the client ends with an error.
@@ -79,6 +80,22 @@ impl ClientBuilder {
         self.tokens =
             Arc::new(move || provider().map(|token| token.map_err(|error| error.to_string())).boxed());
         self.settings.has_fresh_tokens = true;
+        self
+    }
+
+    /// Trusts a gateway (over `wss://` or `tls://`) whose certificate is one of these, or is signed by one: one or more, in
+    /// PEM. Without, those are trusted that the system trusts; with it, these alone.
+    ///
+    /// ```no_run
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// let builder = carillon_sdk::Client::builder("wss://chat.internal:8443/v1/ws");
+    /// let builder = builder.trust_pem(std::fs::read("internal-ca.pem")?);
+    /// let (client, updates) = builder.token("eyJ…").connect().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn trust_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.trusted.push(pem.into());
         self
     }
 
@@ -124,7 +141,7 @@ impl ClientBuilder {
     /// Connects and waits until the session is open. Must be called within a tokio runtime, on which the client lives
     /// until both it and its updates are dropped, [`Client::close`] is called, or the gateway refuses it for good.
     pub async fn connect(self) -> Result<(Client, Updates)> {
-        let link = Link::new(Target::parse(&self.url)?, Arc::clone(&self.tokens));
+        let link = Link::new(Target::parse(&self.url, &self.trusted)?, Arc::clone(&self.tokens));
         let clock = Clock(Instant::now());
         let (ready, opened) = oneshot::channel();
         let (commands, commands_out) = mpsc::channel(COMMANDS_MAX);

@@ -64,6 +64,9 @@ pub enum Error {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// The certificates by which to know the gateway cannot be used.
+    #[error("no certificates to trust: {0}")]
+    Certificates(String),
     /// The gateway answered with something else than what was asked for.
     #[error("the gateway answered with `{0}`, which is no answer to that")]
     Unexpected(&'static str),
@@ -75,7 +78,11 @@ impl Error {
         match self {
             Error::GaveUp { .. } | Error::TooManyPending { .. } | Error::Unreachable { .. } => true,
             Error::Refused { code, .. } => code.come_back(),
-            Error::Ended { .. } | Error::Closed | Error::Address { .. } | Error::Unexpected(_) => false,
+            Error::Ended { .. }
+            | Error::Closed
+            | Error::Address { .. }
+            | Error::Certificates(_)
+            | Error::Unexpected(_) => false,
         }
     }
 }

@@ -20,6 +20,9 @@
 //! Lost connections are made again with exponential back-off and jitter, and what was missed is asked for. Nothing is
 //! kept on disk: a new process starts at the rooms' heads, or where [`ClientBuilder::position`] says.
 //!
+//! Over TLS: `wss://host/v1/ws`, or `tls://host:port` without the WebSocket; [`ClientBuilder::trust_pem`] says whom to
+//! trust instead of whom the system trusts.
+//!
 //! What it bounds: requests that wait for an answer ([`ClientBuilder::pending_max`]) and updates that wait for the app
 //! ([`ClientBuilder::updates_max`]).
 
@@ -39,6 +42,7 @@ mod requests;
 
 mod error;
 mod link;
+mod trust;
 
 pub use builder::ClientBuilder;
 pub use client::{Client, Updates};

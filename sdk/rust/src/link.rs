@@ -1,4 +1,4 @@
-//! The socket: WebSocket or raw TCP, one at a time, as bytes in and bytes out.
+//! The socket: WebSocket or raw TCP, over TLS or not, one at a time, as bytes in and bytes out.
 //!
 //! Everything here may be dropped half-way through a wait and taken up again; nothing is lost by it.
 
@@ -13,13 +13,15 @@ use bytes::Bytes;
 use carillon_protocol::{CloseCode, SUBPROTOCOL_BINARY};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, SinkExt, StreamExt};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_tungstenite::WebSocketStream;
+use tokio_rustls::TlsConnector;
 use tokio_tungstenite::tungstenite::http::Uri;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{ClientRequestBuilder, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
+use crate::trust::Trust;
 use crate::{Error, Result};
 
 /// How long a socket and its handshake may take.
@@ -40,6 +42,8 @@ pub(crate) struct Target {
     uri: Uri,
     authority: String,
     is_websocket: bool,
+    /// By whom to know the gateway, over TLS.
+    trust: Option<Trust>,
 }
 
 /// What happened to the socket.
@@ -63,6 +67,9 @@ pub(crate) struct Link {
     output: Vec<u8>,
 }
 
+/// Bytes to the gateway and from it.
+type Stream = MaybeTlsStream<TcpStream>;
+
 enum State {
     Down,
     Dialing(BoxFuture<'static, Result<(Socket, String), String>>),
@@ -70,8 +77,8 @@ enum State {
 }
 
 enum Socket {
-    Tcp(TcpStream),
-    WebSocket { socket: Box<WebSocketStream<TcpStream>>, closed: Option<(CloseCode, String)> },
+    Tcp(Box<Stream>),
+    WebSocket { socket: Box<WebSocketStream<Stream>>, closed: Option<(CloseCode, String)> },
 }
 
 impl Link {
@@ -108,14 +115,8 @@ impl Link {
 
     /// Writes what is left and says goodbye, for a moment at most.
     pub(crate) async fn close(&mut self) {
-        let State::Up(Socket::WebSocket { socket, .. }) = &mut self.state else { return };
-        let bytes = std::mem::take(&mut self.output);
-        let goodbye = async {
-            if !bytes.is_empty() {
-                socket.send(Message::binary(bytes)).await?;
-            }
-            socket.close(None).await
-        };
+        let State::Up(socket) = &mut self.state else { return };
+        let goodbye = socket.say_goodbye(std::mem::take(&mut self.output));
         // The app goes either way.
         let _ = tokio::time::timeout(GOODBYE_WAIT, goodbye).await;
     }
@@ -140,6 +141,21 @@ impl Link {
 }
 
 impl Socket {
+    async fn say_goodbye(&mut self, bytes: Vec<u8>) -> Result<(), String> {
+        match self {
+            Socket::Tcp(socket) => {
+                socket.write_all(&bytes).await.map_err(text)?;
+                socket.shutdown().await.map_err(text)
+            }
+            Socket::WebSocket { socket, .. } => {
+                if !bytes.is_empty() {
+                    socket.send(Message::binary(bytes)).await.map_err(text)?;
+                }
+                socket.close(None).await.map_err(text)
+            }
+        }
+    }
+
     /// Writes what it can and reads: both at once, because a gateway that waits for us to read does not read itself.
     fn poll(&mut self, output: &mut Vec<u8>, cx: &mut Context<'_>) -> Poll<LinkEvent> {
         let had_output = !output.is_empty();
@@ -157,7 +173,7 @@ impl Socket {
 }
 
 fn poll_tcp(
-    socket: &mut TcpStream,
+    socket: &mut Stream,
     output: &mut Vec<u8>,
     cx: &mut Context<'_>,
 ) -> Result<Poll<LinkEvent>, String> {
@@ -165,6 +181,8 @@ fn poll_tcp(
         let Poll::Ready(written) = Pin::new(&mut *socket).poll_write(cx, output) else { break };
         output.drain(..written.map_err(text)?);
     }
+    // What TLS has encrypted and the kernel did not take is flushed at a later turn.
+    let _ = Pin::new(&mut *socket).poll_flush(cx).map_err(text)?;
     let mut space = [0; READ_BYTES];
     let mut buffer = ReadBuf::new(&mut space);
     let Poll::Ready(read) = Pin::new(socket).poll_read(cx, &mut buffer) else { return Ok(Poll::Pending) };
@@ -176,7 +194,7 @@ fn poll_tcp(
 }
 
 fn poll_websocket(
-    socket: &mut WebSocketStream<TcpStream>,
+    socket: &mut WebSocketStream<Stream>,
     closed: &mut Option<(CloseCode, String)>,
     output: &mut Vec<u8>,
     cx: &mut Context<'_>,
@@ -208,31 +226,47 @@ async fn dial(target: Target, tokens: TokenSource) -> Result<(Socket, String), S
 }
 
 impl Target {
-    /// `ws://host:port/v1/ws` or `tcp://host:port`.
-    pub(crate) fn parse(url: &str) -> Result<Self> {
+    /// `ws://host:port/v1/ws` or `tcp://host:port`; over TLS, `wss://…` or `tls://…`, to a gateway that can be known by one of
+    /// the `trusted` certificates (PEM) or, where there are none, by the system's.
+    pub(crate) fn parse(url: &str, trusted: &[Vec<u8>]) -> Result<Self> {
         let wrong = |reason| Error::Address { url: url.to_owned(), reason };
         let uri: Uri = url.parse().map_err(|_| wrong("it is not a URL"))?;
-        let is_websocket = match uri.scheme_str() {
-            Some("ws") => true,
-            Some("tcp") => false,
-            Some("wss") => return Err(wrong("TLS is not supported yet; connect through a TLS proxy")),
-            _ => return Err(wrong("it starts with neither ws:// nor tcp://")),
+        let (is_websocket, is_tls) = match uri.scheme_str() {
+            Some("ws") => (true, false),
+            Some("wss") => (true, true),
+            Some("tcp") => (false, false),
+            Some("tls") => (false, true),
+            _ => return Err(wrong("it starts with none of ws://, wss://, tcp:// and tls://")),
         };
         let host = uri.host().ok_or_else(|| wrong("it names no host"))?;
         let port = match (uri.port_u16(), is_websocket) {
             (Some(port), _) => port,
-            (None, true) => 80,
+            (None, true) => {
+                if is_tls {
+                    443
+                } else {
+                    80
+                }
+            }
             (None, false) => return Err(wrong("it names no port")),
         };
-        Ok(Self { authority: format!("{host}:{port}"), uri, is_websocket })
+        let trust = if is_tls { Some(Trust::new(host, trusted)?) } else { None };
+        Ok(Self { authority: format!("{host}:{port}"), uri, is_websocket, trust })
     }
 
     async fn connect(&self) -> Result<Socket, String> {
         let stream = TcpStream::connect(&self.authority).await.map_err(text)?;
         // A message is written whole; waiting for more would only delay it.
         stream.set_nodelay(true).map_err(text)?;
+        let stream = match &self.trust {
+            None => Stream::Plain(stream),
+            Some(trust) => {
+                let connector = TlsConnector::from(Arc::clone(&trust.config));
+                Stream::Rustls(connector.connect(trust.name.clone(), stream).await.map_err(text)?)
+            }
+        };
         if !self.is_websocket {
-            return Ok(Socket::Tcp(stream));
+            return Ok(Socket::Tcp(Box::new(stream)));
         }
         let request = ClientRequestBuilder::new(self.uri.clone()).with_sub_protocol(SUBPROTOCOL_BINARY);
         let config = WebSocketConfig::default()
