@@ -2,11 +2,13 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use carillon_protocol::Frame;
 use mio::{Events, Interest, Poll, Token};
+use rustls::ClientConfig;
 
 use crate::link::{Link, Transport};
 use crate::token::Signer;
@@ -35,6 +37,8 @@ pub struct Place {
     pub address: SocketAddr,
     /// How they talk.
     pub transport: Transport,
+    /// How they shake hands, over TLS.
+    pub tls: Option<Arc<ClientConfig>>,
     /// For their tokens.
     pub signer: Signer,
 }
@@ -97,7 +101,7 @@ impl Fleet {
     }
 
     fn hello(&self, place: &Place, number: usize, user: u64) -> anyhow::Result<Link> {
-        let mut link = Link::connect(place.address, number, place.transport)?;
+        let mut link = Link::connect(place.address, number, place.transport, place.tls.as_ref())?;
         let token = place.signer.token(user).into();
         link.say(&Frame::Hello { token, device: "loadtest".into(), agent: Some("carillon-loadtest".into()) });
         self.register(&mut link, number)?;

@@ -1,6 +1,6 @@
 //! The gateway under test: started here, watched from outside, stopped by its own id.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use serde_json::Value;
 
+use crate::tls::{self, Trust};
+
 /// How long a gateway may take to start or to stop.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -16,6 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Gateway {
     /// Where it listens.
     pub address: SocketAddr,
+    /// Which certificate it must show there; none where it is plain.
+    pub tls: Option<Trust>,
     data: PathBuf,
     own: Option<Own>,
 }
@@ -29,18 +33,25 @@ struct Own {
 }
 
 impl Gateway {
-    /// Starts `program` on a free port and in a temporary folder.
-    pub fn start(program: &Path, flags: &[String]) -> anyhow::Result<Self> {
+    /// Starts `program` on a free port and in a temporary folder; over TLS, with a certificate made there.
+    pub fn start(program: &Path, is_tls: bool, flags: &[String]) -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
         let data = dir.path().join("data");
-        let (child, address) = spawn(program, &data, "127.0.0.1:0", flags)?;
-        let own = Own { program: program.to_owned(), flags: flags.to_vec(), child, _dir: dir };
-        Ok(Self { address, data, own: Some(own) })
+        let mut flags = flags.to_vec();
+        let mut tls = None;
+        if is_tls {
+            tls = Some(tls::make_certificate(dir.path())?);
+            flags.push(format!("--tls-certificate={}", dir.path().join("cert.pem").display()));
+            flags.push(format!("--tls-key={}", dir.path().join("key.pem").display()));
+        }
+        let (child, address) = spawn(program, &data, "127.0.0.1:0", is_tls, &flags)?;
+        let own = Own { program: program.to_owned(), flags, child, _dir: dir };
+        Ok(Self { address, tls, data, own: Some(own) })
     }
 
     /// One that runs already; `data` is where its development key is.
-    pub fn running(address: SocketAddr, data: &Path) -> Self {
-        Self { address, data: data.to_owned(), own: None }
+    pub fn running(address: SocketAddr, tls: Option<Trust>, data: &Path) -> Self {
+        Self { address, tls, data: data.to_owned(), own: None }
     }
 
     /// The key that its tokens are signed with.
@@ -68,7 +79,8 @@ impl Gateway {
     pub fn start_again(&mut self) -> anyhow::Result<()> {
         let own =
             self.own.as_mut().context("only a gateway that was started here can be restarted (--start)")?;
-        own.child = spawn(&own.program, &self.data, &self.address.to_string(), &own.flags)?.0;
+        let address = self.address.to_string();
+        own.child = spawn(&own.program, &self.data, &address, self.tls.is_some(), &own.flags)?.0;
         Ok(())
     }
 
@@ -82,9 +94,12 @@ impl Gateway {
     /// What it counts (`/v1/stats`).
     pub fn stats(&self) -> anyhow::Result<Value> {
         let mut stream = TcpStream::connect(self.address)?;
-        stream.write_all(b"GET /v1/stats HTTP/1.1\r\nHost: node\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
+        let answer = match self.tls {
+            None => get_stats(&mut stream)?,
+            Some(trust) => {
+                get_stats(&mut rustls::Stream::new(&mut tls::connection(&trust.config()?)?, &mut stream))?
+            }
+        };
         let body = answer.split("\r\n\r\n").nth(1).context("an answer without a body")?;
         Ok(serde_json::from_str(body)?)
     }
@@ -113,6 +128,13 @@ impl Drop for Gateway {
     }
 }
 
+fn get_stats(stream: &mut (impl Read + Write)) -> io::Result<String> {
+    stream.write_all(b"GET /v1/stats HTTP/1.1\r\nHost: node\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
 /// A process's resident memory, in bytes.
 pub fn resident_bytes(pid: u32) -> anyhow::Result<u64> {
     bytes_in(&format!("/proc/{pid}/status"), "VmRSS:")
@@ -137,10 +159,22 @@ pub fn cpu(pid: u32) -> anyhow::Result<Duration> {
     Ok(Duration::from_millis((ticks(11) + ticks(12)) * 1000 / per_second))
 }
 
-fn spawn(program: &Path, data: &Path, listen: &str, flags: &[String]) -> anyhow::Result<(Child, SocketAddr)> {
+/// Starts a gateway that listens there; where that is over TLS, plainly on a port of its own too.
+fn spawn(
+    program: &Path,
+    data: &Path,
+    listen: &str,
+    is_tls: bool,
+    flags: &[String],
+) -> anyhow::Result<(Child, SocketAddr)> {
+    let (doors, label): (&[&str], _) = match is_tls {
+        false => (&["--listen", listen], "listens on"),
+        true => (&["--listen", "127.0.0.1:0", "--tls-listen", listen], "over TLS on"),
+    };
     let mut child = Command::new(program)
-        .args(["serve", "--listen", listen, "--log-level", "warn", "--data"])
+        .args(["serve", "--log-level", "warn", "--data"])
         .arg(data)
+        .args(doors)
         .args(flags)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -149,7 +183,7 @@ fn spawn(program: &Path, data: &Path, listen: &str, flags: &[String]) -> anyhow:
     let mut address = None;
     let lines = BufReader::new(child.stdout.take().context("no output")?).lines();
     for line in lines.map_while(Result::ok) {
-        if let Some(rest) = line.trim().strip_prefix("listens on") {
+        if let Some(rest) = line.trim().strip_prefix(label) {
             address = rest.split_whitespace().next().and_then(|it| it.parse().ok());
         }
         if line.trim().starts_with("open") {

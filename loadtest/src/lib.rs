@@ -14,6 +14,7 @@ pub mod clock;
 pub mod pace;
 
 pub mod gateway;
+pub mod tls;
 pub mod token;
 pub mod worker;
 

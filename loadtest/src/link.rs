@@ -1,13 +1,17 @@
-//! One client's connection: frames out, frames in, over raw TCP or WebSocket.
+//! One client's connection: frames out, frames in, over raw TCP or WebSocket, over TLS or not.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
+use std::sync::Arc;
 
 use carillon_protocol::{Decoded, Frame, decode, encode};
 use clap::ValueEnum;
 use mio::net::TcpStream;
+use rustls::{ClientConfig, ClientConnection};
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, Socket, Type};
+
+use crate::tls;
 
 /// How a client talks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ValueEnum)]
@@ -26,6 +30,7 @@ const SOURCES: usize = 200;
 pub struct Link {
     /// The socket.
     pub stream: TcpStream,
+    tls: Option<Box<ClientConnection>>,
     transport: Transport,
     /// Whether the answer to the upgrade is still to come.
     upgrading: bool,
@@ -41,9 +46,15 @@ pub struct Link {
 }
 
 impl Link {
-    /// Connects, as the client of that number.
-    pub fn connect(to: SocketAddr, number: usize, transport: Transport) -> io::Result<Self> {
+    /// Connects, as the client of that number; over TLS, where it is said how.
+    pub fn connect(
+        to: SocketAddr,
+        number: usize,
+        transport: Transport,
+        tls: Option<&Arc<ClientConfig>>,
+    ) -> io::Result<Self> {
         let mut link = Self::connect_to_floor(to, number, transport)?;
+        link.tls = tls.map(tls::connection).transpose().map_err(io::Error::other)?.map(Box::new);
         if transport == Transport::Ws {
             link.upgrade(to, "/v1/ws", "Sec-WebSocket-Protocol: carillon.v1\r\n");
         }
@@ -78,6 +89,7 @@ impl Link {
         socket.set_nonblocking(true)?;
         Ok(Self {
             stream: TcpStream::from_std(socket.into()),
+            tls: None,
             transport,
             upgrading: false,
             is_held: false,
@@ -115,7 +127,12 @@ impl Link {
         }
         let mut written = 0;
         while written < self.out.len() {
-            match self.stream.write(&self.out[written..]) {
+            let out = &self.out[written..];
+            let taken = match &mut self.tls {
+                None => self.stream.write(out),
+                Some(tls) => rustls::Stream::new(tls.as_mut(), &mut self.stream).write(out),
+            };
+            match taken {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(more) => written += more,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -124,6 +141,9 @@ impl Link {
             }
         }
         self.out.drain(..written);
+        if let Some(tls) = &mut self.tls {
+            flush_tls(tls, &mut self.stream)?;
+        }
         if self.out.is_empty() && self.out.capacity() > 4096 {
             self.out = Vec::new();
         }
@@ -142,9 +162,14 @@ impl Link {
         scratch: &mut [u8],
         mut each: impl FnMut(&mut Self, &[u8]) -> io::Result<usize>,
     ) -> io::Result<()> {
-        // A read that fills the buffer may have left something, and nobody is told of it again.
-        while self.read_once(scratch, &mut each)? == scratch.len() {}
-        Ok(())
+        loop {
+            let read = self.read_once(scratch, &mut each)?;
+            // A read that fills the buffer may have left something, and nobody is told of it again. A TLS session hands out
+            // a record at a time; only the socket says when there is no more.
+            if read == 0 || (read < scratch.len() && self.tls.is_none()) {
+                return Ok(());
+            }
+        }
     }
 
     /// Reads once, and calls `each` with what came; says how many bytes that were.
@@ -154,7 +179,11 @@ impl Link {
         each: &mut impl FnMut(&mut Self, &[u8]) -> io::Result<usize>,
     ) -> io::Result<usize> {
         let read = loop {
-            match self.stream.read(scratch) {
+            let read = match &mut self.tls {
+                None => self.stream.read(scratch),
+                Some(tls) => rustls::Stream::new(tls.as_mut(), &mut self.stream).read(scratch),
+            };
+            match read {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(read) => break read,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
@@ -260,6 +289,19 @@ impl Link {
             }
         }
     }
+}
+
+/// Writes what a session has encrypted, as far as the kernel takes it.
+fn flush_tls(tls: &mut ClientConnection, stream: &mut TcpStream) -> io::Result<()> {
+    while tls.wants_write() {
+        match tls.write_tls(stream) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// The header of a client's binary message. Its key is zero, which masks nothing and is as good as any against a node.

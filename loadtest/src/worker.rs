@@ -18,6 +18,7 @@ use crate::link::Transport;
 use crate::scenario::storm::Storming;
 use crate::scenario::{connect, idle, storm};
 use crate::timeline::Second;
+use crate::tls::Trust;
 use crate::token::Signer;
 
 /// An order came before the one that it builds on.
@@ -58,6 +59,8 @@ pub struct Sessions {
     pub address: SocketAddr,
     /// How they talk.
     pub transport: Transport,
+    /// Which certificate it must show, over TLS.
+    pub tls: Option<Trust>,
     /// The key their tokens are signed with.
     pub key: PathBuf,
     /// The first user's number.
@@ -229,7 +232,8 @@ impl Sessions {
     /// Where they are, and who signs for them.
     pub fn place(&self) -> anyhow::Result<Place> {
         let signer = Signer::open(&self.key)?;
-        Ok(Place { address: self.address, transport: self.transport, signer })
+        let tls = self.tls.map(Trust::config).transpose()?;
+        Ok(Place { address: self.address, transport: self.transport, tls, signer })
     }
 }
 

@@ -121,6 +121,19 @@ fn a_report_is_one_page_with_a_line_for_what_was_seen() {
 }
 
 #[test]
+fn over_tls_it_is_the_same() {
+    for transport in ["ws", "tcp"] {
+        let size = ["--sessions", "40", "--members", "10", "--rooms", "2", "--missed", "3"];
+        let figures = figures(&[&["storm", "--tls", "--transport", transport], &size[..]].concat());
+        assert_eq!(value(&figures, "sessions cut and back"), 40.0);
+        assert_eq!(value(&figures, "events caught up with"), 40.0 * 2.0 * 3.0);
+    }
+    let size = ["--sessions", "4", "--rooms", "5", "--rate", "50", "--seconds", "1", "--warm-up", "1"];
+    let figures = figures(&[&["sends", "--tls-any"], &size[..]].concat());
+    assert!(value(&figures, "acknowledged") > 0.0);
+}
+
+#[test]
 fn fanout_stands_beside_its_floor_and_nats_server() {
     let nats = std::env::var("NATS_SERVER").unwrap_or_else(|_| "nats-server".into());
     let args = ["fanout", "--subscribers", "20", "--seconds", "1", "--turns", "1", "--nats", &nats];

@@ -211,6 +211,7 @@ fn load(gateway: &Gateway, transport: Transport, run: &Run, plan: &Plan, (id, in
         sessions: Sessions {
             address: gateway.address,
             transport,
+            tls: gateway.tls,
             key: gateway.key(),
             first_user: 1 + users.start,
             count: users.end - users.start,

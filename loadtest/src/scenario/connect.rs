@@ -71,6 +71,7 @@ pub fn run(connect: &Connect) -> anyhow::Result<Table> {
         let sessions = Sessions {
             address: gateway.address,
             transport: connect.target.transport,
+            tls: gateway.tls,
             key: gateway.key(),
             first_user: 1 + index * USERS,
             count: USERS,

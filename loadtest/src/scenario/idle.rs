@@ -148,10 +148,10 @@ pub fn run(idle: &Idle) -> anyhow::Result<Table> {
 /// Measures it.
 pub fn measure(idle: &Idle) -> anyhow::Result<Outcome> {
     let mut gateway = idle.target.gateway_with(idle.cache_flag())?;
-    let (address, key) = (gateway.address, gateway.key());
+    let (address, tls, key) = (gateway.address, gateway.tls, gateway.key());
     let sessions = |first_user, count| {
-        let (transport, key) = (idle.target.transport, key.clone());
-        Order::Open(Sessions { address, transport, key, first_user, count })
+        let (transport, tls, key) = (idle.target.transport, tls, key.clone());
+        Order::Open(Sessions { address, transport, tls, key, first_user, count })
     };
     eprintln!("{} users create a room each, with {} members", idle.large, idle.rooms);
     let share = idle.large / idle.workers;

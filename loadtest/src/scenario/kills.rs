@@ -55,6 +55,8 @@ impl Kills {
             data: None,
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
             transport: crate::link::Transport::Tcp,
+            tls: None,
+            tls_any: false,
         };
         Self { target, rounds, clients: 6, rooms: 3, round_ms: 150 }
     }

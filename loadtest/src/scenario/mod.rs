@@ -23,6 +23,7 @@ use uuid::Uuid;
 use crate::fleet::Place;
 use crate::gateway::Gateway;
 use crate::link::Transport;
+use crate::tls::Trust;
 use crate::token::Signer;
 
 /// Which gateway.
@@ -43,6 +44,13 @@ pub struct Target {
     /// How clients talk
     #[arg(long, value_enum, default_value = "ws")]
     pub transport: Transport,
+    /// Talk over TLS (wss, or raw): to a gateway that is started here, with a certificate made for the run, or to one that
+    /// shows the certificate in this file (PEM)
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    pub tls: Option<Option<PathBuf>>,
+    /// Talk over TLS to whoever answers, whatever certificate it shows
+    #[arg(long, conflicts_with = "tls")]
+    pub tls_any: bool,
 }
 
 impl Target {
@@ -56,17 +64,27 @@ impl Target {
         match (&self.start, self.address, &self.data) {
             (Some(program), ..) => {
                 let all = flags.iter().map(|flag| (*flag).to_owned()).chain(self.flags.iter().cloned());
-                Gateway::start(program, &all.collect::<Vec<_>>())
+                Gateway::start(program, self.tls.is_some() || self.tls_any, &all.collect::<Vec<_>>())
             }
-            (None, Some(address), Some(data)) => Ok(Gateway::running(address, data)),
+            (None, Some(address), Some(data)) => Ok(Gateway::running(address, self.trust()?, data)),
             _ => bail!("say which gateway: --start target/release/carillon, or --address and --data"),
+        }
+    }
+
+    /// Which certificate a gateway that runs already must show.
+    fn trust(&self) -> anyhow::Result<Option<Trust>> {
+        match &self.tls {
+            None => Ok(self.tls_any.then_some(Trust::Any)),
+            Some(Some(path)) => Trust::read(path).map(Some),
+            Some(None) => bail!("say whom to trust: --tls=cert.pem, or --tls-any"),
         }
     }
 
     /// Where its clients go.
     pub fn place(&self, gateway: &Gateway) -> anyhow::Result<Place> {
         let signer = Signer::open(&gateway.key())?;
-        Ok(Place { address: gateway.address, transport: self.transport, signer })
+        let tls = gateway.tls.map(Trust::config).transpose()?;
+        Ok(Place { address: gateway.address, transport: self.transport, tls, signer })
     }
 }
 

@@ -97,10 +97,11 @@ pub fn run(storm: &Storm) -> anyhow::Result<Table> {
     for (index, worker) in workers.iter_mut().enumerate() {
         let index = index as u64;
         let (address, transport, key) = (gateway.address, storm.target.transport, gateway.key());
+        let tls = gateway.tls;
         let first_user = 1 + index * (KEEPERS + share);
         worker.order(&Order::Storm(Load {
             run,
-            sessions: Sessions { address, transport, key, first_user, count: share },
+            sessions: Sessions { address, transport, tls, key, first_user, count: share },
             first_room: index * rooms,
             rooms,
             members: storm.members,
