@@ -3,10 +3,9 @@
 use std::io::{self, Read};
 use std::net::IpAddr;
 
-use mio::net::TcpStream;
-
 use crate::outbox::{Flush, Outbox};
 use crate::session::Session;
+use crate::socket::Socket;
 use crate::tls::session::Tls;
 use crate::wire::Wire;
 
@@ -22,7 +21,7 @@ pub struct Key {
 /// One socket and what belongs to it.
 pub struct Connection {
     /// The socket.
-    pub socket: TcpStream,
+    pub socket: Socket,
     /// What stands between the socket and all else, where it came over TLS.
     pub tls: Option<Box<Tls>>,
     /// Whose address counts it.

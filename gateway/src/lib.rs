@@ -15,6 +15,7 @@ pub mod shard;
 pub mod connections;
 pub mod encoded;
 pub mod outbox;
+pub mod socket;
 pub mod tls;
 pub mod transport;
 pub mod wire;

@@ -14,6 +14,7 @@ mod serve;
 mod tasks;
 mod tick;
 mod tls;
+mod within;
 mod write;
 
 use std::collections::VecDeque;
@@ -214,28 +215,34 @@ impl Shard {
     pub async fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS_MAX);
         while !self.drain.is_done() {
-            let mut woken = self.wait().await?;
+            let woken = self.wait().await?;
             self.now_ms = now_ms();
-            self.handshakes = 0;
-            while let Some(what) = woken {
-                match what {
-                    Woken::Sockets | Woken::Asked => {}
-                    Woken::Append(result) => self.appended(result),
-                    Woken::Task(done) => self.done(done),
-                    Woken::Tick => self.tick(),
-                }
-                woken = self.ready_now();
-            }
-            self.poll(&mut events)?;
-            self.take_mail();
-            self.read_unread();
-            self.accept();
-            self.start_tasks();
-            self.append();
-            self.write_dirty();
-            self.outgoing.flush();
-            self.drain_on();
+            self.turn(woken, &mut events)?;
         }
+        Ok(())
+    }
+
+    /// One turn: everything that is ready, from reading to writing.
+    fn turn(&mut self, mut woken: Option<Woken>, events: &mut Events) -> io::Result<()> {
+        self.handshakes = 0;
+        while let Some(what) = woken {
+            match what {
+                Woken::Sockets | Woken::Asked => {}
+                Woken::Append(result) => self.appended(result),
+                Woken::Task(done) => self.done(done),
+                Woken::Tick => self.tick(),
+            }
+            woken = self.ready_now();
+        }
+        self.poll(events)?;
+        self.take_mail();
+        self.read_unread();
+        self.accept();
+        self.start_tasks();
+        self.append();
+        self.write_dirty();
+        self.outgoing.flush();
+        self.drain_on();
         Ok(())
     }
 

@@ -4,14 +4,14 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use mio::Interest;
 use mio::Token;
 use mio::net::TcpStream;
 use rustls::ServerConfig;
 
 use super::Shard;
-use crate::connections::{Connection, State};
+use crate::connections::{Connection, Key, State};
 use crate::outbox::Outbox;
+use crate::socket::Socket;
 use crate::tls::session::Tls;
 use crate::wire::Wire;
 
@@ -60,11 +60,23 @@ impl Shard {
         }
         // Each turn's writes are one write already; waiting for more would only delay them.
         let _ = socket.set_nodelay(true);
-        let tls = match begin(&mut socket, tls) {
-            Ok(tls) => tls,
-            Err(_) if refused => return,
-            Err(_) => return self.node.admission.release(peer),
-        };
+        match begin(&mut socket, tls) {
+            Ok(tls) => {
+                self.seat(Socket::Tcp(socket), tls, peer, refused);
+            }
+            Err(_) if refused => {}
+            Err(_) => self.node.admission.release(peer),
+        }
+    }
+
+    /// Gives a connection its row; nothing where it cannot be waited for.
+    pub(super) fn seat(
+        &mut self,
+        socket: Socket,
+        tls: Option<Box<Tls>>,
+        peer: IpAddr,
+        refused: bool,
+    ) -> Option<Key> {
         let entry = Connection {
             socket,
             tls,
@@ -80,13 +92,13 @@ impl Shard {
         let key = self.connections.insert(entry);
         self.refused += usize::from(refused);
         let registry = self.sockets.get_ref().registry();
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        if registry.register(&mut connection.socket, Token(key.index as usize), interest).is_err() {
-            return self.remove(key);
+        if self.connections.get_mut(key)?.socket.register(registry, Token(key.index as usize)).is_err() {
+            self.remove(key);
+            return None;
         }
         self.stats().accepted.add(1);
         self.let_go_later(key);
+        Some(key)
     }
 }
 

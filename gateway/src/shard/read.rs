@@ -100,7 +100,11 @@ impl Shard {
         if has_more || was_held || connection.state.ended {
             self.read_again(key);
         }
-        let bytes = &mut scratch[..kept + read];
+        self.took(key, &mut scratch[..kept + read]);
+    }
+
+    /// Parses what a connection has said, and keeps what is not done with.
+    pub(super) fn took(&mut self, key: Key, bytes: &mut [u8]) {
         let used = self.parse_all(key, bytes);
         self.keep(key, &bytes[used..]);
     }

@@ -166,7 +166,7 @@ impl Shard {
     /// nobody has read would turn our close into a reset, which can overtake what was written.
     fn shut(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        let _ = connection.socket.shutdown(std::net::Shutdown::Write);
+        let _ = connection.socket.shut();
         let mut rest = [0; HEARD_OUT_BYTES];
         match connection.socket.read(&mut rest) {
             Ok(read) if read > 0 => {}
@@ -196,7 +196,7 @@ impl Shard {
         self.leave(key);
         let Some(mut connection) = self.connections.remove(key) else { return };
         // The descriptor is closed by dropping the socket, which takes it out of the poll too; this is for the books.
-        let _ = self.sockets.get_ref().registry().deregister(&mut connection.socket);
+        let _ = connection.socket.deregister(self.sockets.get_ref().registry());
         match connection.state.refused {
             true => self.refused -= 1,
             false => self.node.admission.release(connection.peer),
