@@ -3,30 +3,10 @@
 
 use std::hint::black_box;
 
+use carillon_bench::codec::{FRAME_BYTES_MAX, encoded, message, send};
 use carillon_protocol::binary::{decode_event, encode_event_frame, event_header};
-use carillon_protocol::{ClientId, Event, EventBody, Frame, RoomId, UserId, decode, encode, json};
+use carillon_protocol::{decode, encode, json};
 use criterion::{Criterion, criterion_group, criterion_main};
-
-const FRAME_BYTES_MAX: usize = 64 * 1024;
-const TEXT: &str = "The bells of the old town ring at six, and all of us look upward";
-const _: () = assert!(TEXT.len() == 64);
-const ROOM: RoomId = RoomId::from_bytes(*b"0123456789abcdef");
-const CLIENT_ID: ClientId = ClientId::from_bytes(*b"fedcba9876543210");
-
-fn send() -> Frame<'static> {
-    Frame::Send { request: 1_000, room: ROOM, client_id: CLIENT_ID, text: TEXT.into() }
-}
-
-fn message() -> Frame<'static> {
-    Frame::Event(Event {
-        room: ROOM,
-        seq: 123_456,
-        ordinal: 123_400,
-        at_ms: 1_790_000_000_000,
-        sender: UserId::new(1_234_567).unwrap_or(UserId::MAX),
-        body: EventBody::Message { client_id: CLIENT_ID, text: TEXT.into() },
-    })
-}
 
 fn codec(c: &mut Criterion) {
     for frame in [send(), message()] {
@@ -55,8 +35,7 @@ fn codec(c: &mut Criterion) {
 }
 
 fn stored_event(c: &mut Criterion) {
-    let mut frame = Vec::new();
-    encode(&message(), &mut frame);
+    let frame = encoded(&message());
     let event = &frame[4..];
     assert!(decode_event(event).is_ok(), "a header of four bytes stands before the event");
 

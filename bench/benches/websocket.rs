@@ -3,11 +3,11 @@
 
 use std::hint::black_box;
 
+use carillon_bench::websocket::{KEY, masked};
 use carillon_gateway::transport::mask::unmask;
 use carillon_gateway::transport::websocket::{Opcode, Takes, WebSocket, write_header};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
-const KEY: [u8; 4] = [0x5a, 0x13, 0xc7, 0x81];
 const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
 fn masks(c: &mut Criterion) {
@@ -32,7 +32,7 @@ fn masks(c: &mut Criterion) {
 /// Reading unmasks in place, so each turn finds what the last one left: other bytes under the same header.
 fn messages(c: &mut Criterion) {
     let mut websocket = WebSocket::new(Takes::Both);
-    let mut whole = masked(64);
+    let mut whole = masked(&[0x55; 64]);
     c.bench_function("read a binary message of 64 B", |b| {
         b.iter(|| black_box(websocket.read(black_box(&mut whole), MESSAGE_BYTES_MAX).is_ok()));
     });
@@ -51,14 +51,6 @@ fn messages(c: &mut Criterion) {
             black_box(&out);
         });
     });
-}
-
-/// A binary frame whose payload is whatever its key makes of zeros.
-fn masked(payload_bytes: u8) -> Vec<u8> {
-    let mut frame = vec![0x82, 0x80 | payload_bytes];
-    frame.extend_from_slice(&KEY);
-    frame.resize(6 + usize::from(payload_bytes), 0);
-    frame
 }
 
 criterion_group!(benches, masks, messages);
