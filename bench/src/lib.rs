@@ -5,6 +5,7 @@ pub mod allocated;
 pub mod baseline;
 pub mod client;
 pub mod codec;
+pub mod echo;
 pub mod fan_out;
 pub mod log_append;
 pub mod mailbox;

@@ -5,7 +5,7 @@
 //! none of it), the disk (log and store are in memory), threads.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -15,7 +15,6 @@ use carillon_gateway::connections::Key;
 use carillon_gateway::directory::Directory;
 use carillon_gateway::follow::archive::ArchiveStatus;
 use carillon_gateway::limits::Admission;
-use carillon_gateway::listen;
 use carillon_gateway::log::MemoryLog;
 use carillon_gateway::mailbox::{Bell, Mailbox, Waker};
 use carillon_gateway::route::Route;
@@ -83,11 +82,10 @@ impl Node {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let (polls, mailboxes) = mailboxes(shards)?;
         let shared = Arc::new(shared(shards, store));
-        // The shards want a listener each; nobody comes that way.
-        let (_, listeners) = listen::bind(SocketAddr::new(PEER, 0), shards)?;
-        let shards = (0..shards).zip(polls.into_iter().zip(listeners)).map(|(me, (poll, listener))| {
+        let shards = (0..shards).zip(polls).map(|(me, poll)| {
+            // No doors: nobody comes from outside.
             runtime.block_on(async {
-                Shard::new(me, Arc::clone(&shared), poll, listener, Arc::clone(&mailboxes))
+                Shard::new(me, Arc::clone(&shared), poll, Vec::new(), Arc::clone(&mailboxes))
             })
         });
         let shards = shards.collect::<io::Result<_>>()?;

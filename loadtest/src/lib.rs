@@ -9,6 +9,9 @@ pub mod drive;
 pub mod fleet;
 pub mod link;
 
+pub mod contest;
+pub mod cores;
+
 pub mod check;
 pub mod clock;
 pub mod pace;

@@ -25,6 +25,10 @@ pub enum Transport {
 /// Source addresses used in turn, so that one node's port does not limit how many clients a machine can be: 127.0.1.1
 /// to 127.0.1.200.
 const SOURCES: usize = 200;
+/// What a message is (RFC 6455, 5.2).
+const TEXT: u8 = 0x1;
+/// The same, of bytes.
+pub const BINARY: u8 = 0x2;
 
 /// A connection.
 pub struct Link {
@@ -66,6 +70,11 @@ impl Link {
         let mut link = Self::connect_to_floor(to, number, Transport::Ws)?;
         link.upgrade(to, path, "");
         Ok(link)
+    }
+
+    /// Whether it is past the upgrade.
+    pub fn is_open(&self) -> bool {
+        !self.upgrading
     }
 
     fn upgrade(&mut self, to: SocketAddr, path: &str, more: &str) {
@@ -116,7 +125,22 @@ impl Link {
 
     /// Appends a WebSocket message of these bytes to what will be written.
     pub fn say_bytes(&mut self, bytes: &[u8]) {
-        write_masked_header(&mut self.out, bytes.len());
+        self.say_masked(BINARY, [0; 4], bytes);
+    }
+
+    /// The same as text.
+    pub fn say_text(&mut self, text: &str) {
+        self.say_masked(TEXT, [0; 4], text.as_bytes());
+    }
+
+    /// The same with bytes that are masked already, with this key.
+    pub fn say_masked(&mut self, opcode: u8, key: [u8; 4], masked: &[u8]) {
+        write_masked_header(&mut self.out, opcode, key, masked.len());
+        self.out.extend_from_slice(masked);
+    }
+
+    /// Appends bytes that are not framed at all.
+    pub fn say_raw(&mut self, bytes: &[u8]) {
         self.out.extend_from_slice(bytes);
     }
 
@@ -304,9 +328,9 @@ fn flush_tls(tls: &mut ClientConnection, stream: &mut TcpStream) -> io::Result<(
     Ok(())
 }
 
-/// The header of a client's binary message. Its key is zero, which masks nothing and is as good as any against a node.
-fn write_masked_header(out: &mut Vec<u8>, len: usize) {
-    out.push(0x82);
+/// The header of a client's message. A key of zeros masks nothing, and is as good as any against a node.
+fn write_masked_header(out: &mut Vec<u8>, opcode: u8, key: [u8; 4], len: usize) {
+    out.push(0x80 | opcode);
     match len {
         0..=125 => out.push(0x80 | len as u8),
         126..=0xffff => {
@@ -318,10 +342,10 @@ fn write_masked_header(out: &mut Vec<u8>, len: usize) {
             out.extend_from_slice(&(len as u64).to_be_bytes());
         }
     }
-    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(&key);
 }
 
-/// The server's next message, if it is whole: the payload of a binary one (of others, nothing), and how long it was.
+/// The server's next message, if it is whole: its payload (of a control frame nothing), and how long it was.
 fn message(bytes: &[u8]) -> io::Result<Option<(&[u8], usize)>> {
     let [first, second, ..] = bytes else { return Ok(None) };
     let (len, at) = match second & 0x7f {
@@ -334,7 +358,7 @@ fn message(bytes: &[u8]) -> io::Result<Option<(&[u8], usize)>> {
     };
     match first & 0x0f {
         // Of a message in parts each part is taken as it comes.
-        0x0 | 0x2 => Ok(Some((&bytes[at..end], end))),
+        0x0 | TEXT | BINARY => Ok(Some((&bytes[at..end], end))),
         0x8 => Err(io::Error::other(format!(
             "closed: {}",
             String::from_utf8_lossy(&bytes[(at + 2).min(end)..end])

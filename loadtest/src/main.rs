@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use carillon_loadtest::report::{Table, html};
 use carillon_loadtest::scenario::{
-    broadcast, capacity, chat, connect, fanout, idle, kills, sends, slow, soak, storm,
+    broadcast, capacity, chat, connect, echo, fanout, idle, kills, peers, sends, slow, soak, storm,
 };
 use carillon_loadtest::worker;
 use clap::{Parser, Subcommand};
@@ -21,6 +21,7 @@ Examples:
   carillon-loadtest slow     --start target/release/carillon --slow-percent 10
   carillon-loadtest soak     --start target/release/carillon --minutes 240 --html soak.html
   carillon-loadtest fanout   --start target/release/carillon --subscribers 10000 --outstanding 16
+  carillon-loadtest peers    --start target/release/carillon --nats nats-server --sockudo sockudo
   carillon-loadtest storm    --start target/release/carillon
   carillon-loadtest capacity --start target/release/carillon --cores 8 --memory-gib 16
   carillon-loadtest kills    --start target/release/carillon --rounds 1000
@@ -56,8 +57,12 @@ enum Scenario {
     Slow(slow::SlowReaders),
     /// A chat that goes on for hours, and what becomes of the gateway's memory
     Soak(soak::Soak),
-    /// One room, many subscribers, against bare writes in the same run
+    /// One room, many subscribers, against bare writes and other servers in the same run
     Fanout(fanout::Fanout),
+    /// WebSocket messages sent back, against other libraries' servers in the same run
+    Echo(echo::Echo),
+    /// Echo and fan-out against every other server that is there, in one run, as ratios
+    Peers(peers::Compared),
     /// Durable sends at a fixed rate, and how long they take
     Sends(sends::Sends),
     /// How many connections and messages a node of given cores and memory holds, from what they cost here
@@ -69,11 +74,9 @@ enum Scenario {
     #[command(hide = true)]
     Worker,
     #[command(hide = true)]
-    FloorReaders { order: String },
+    FanoutSide { order: String },
     #[command(hide = true)]
-    NatsReaders { order: String },
-    #[command(hide = true)]
-    Floor { count: usize, outstanding: usize, hex: String },
+    Floor { hex: String },
 }
 
 fn main() -> ExitCode {
@@ -96,16 +99,15 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Scenario::Slow(slow) => slow::run(slow)?,
         Scenario::Soak(soak) => soak::run(soak)?,
         Scenario::Fanout(fanout) => fanout::run(fanout)?,
+        Scenario::Echo(echo) => echo::run(echo)?,
+        Scenario::Peers(compared) => peers::run(compared)?,
         Scenario::Sends(sends) => sends::run(sends)?,
         Scenario::Capacity(capacity) => capacity::run(capacity)?,
         Scenario::Storm(storm) => storm::run(storm)?,
         Scenario::Kills(kills) => kills::run(kills)?,
         Scenario::Worker => return worker::run(),
-        Scenario::FloorReaders { order } => return fanout::floor::readers(order),
-        Scenario::NatsReaders { order } => return fanout::nats::readers(order),
-        Scenario::Floor { count, outstanding, hex } => {
-            return fanout::floor::write(*count, *outstanding, hex);
-        }
+        Scenario::FanoutSide { order } => return fanout::side::run(order),
+        Scenario::Floor { hex } => return fanout::floor::write(hex),
     };
     show(cli, &table)
 }

@@ -59,8 +59,13 @@ impl Figure {
             (Some(goal), _) => ("≥", goal),
             (_, goal) => ("≤", goal.unwrap_or_default()),
         };
-        format!("  goal {sign} {}: {}", number(goal), if is_reached { "reached" } else { "missed" })
+        verdict(sign, goal, is_reached)
     }
+}
+
+/// A goal, and what came of it.
+pub(crate) fn verdict(sign: &str, goal: f64, is_reached: bool) -> String {
+    format!("  goal {sign} {}: {}", number(goal), if is_reached { "reached" } else { "missed" })
 }
 
 /// What a worker measured, on its way to who adds it up: each value, and how often.
@@ -169,22 +174,33 @@ pub struct Table {
     /// Second by second, where the scenario is one that lasts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub moments: Vec<Moment>,
+    /// How people get to see it, where a line a figure is not it.
+    #[serde(skip)]
+    pub shown: Option<String>,
 }
 
 impl Table {
     /// A scenario's figures.
     pub fn new(scenario: &'static str, figures: Vec<Figure>) -> Self {
-        Self { scenario, figures, run: RunOf::now(), moments: Vec::new() }
+        Self { scenario, figures, run: RunOf::now(), moments: Vec::new(), shown: None }
     }
 
     /// With what was seen second by second.
     pub fn with_moments(self, moments: Vec<Moment>) -> Self {
         Self { moments, ..self }
     }
+
+    /// The same, for people in that form.
+    pub fn shown(self, shown: String) -> Self {
+        Self { shown: Some(shown), ..self }
+    }
 }
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(shown) = &self.shown {
+            return f.write_str(shown);
+        }
         writeln!(f, "{}", self.scenario)?;
         let width = self.figures.iter().map(|figure| figure.name.chars().count()).max().unwrap_or(0);
         for figure in &self.figures {

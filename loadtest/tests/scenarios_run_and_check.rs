@@ -15,17 +15,37 @@ fn carillon() -> PathBuf {
     program
 }
 
+/// The echo servers are built beside it too, by what builds everything.
+fn echo_servers_are_there() {
+    for name in ["examples/echo", "echo_fastwebsockets", "echo_tungstenite"] {
+        let program = Path::new(LOADTEST).with_file_name(name);
+        let how = "cargo build -p carillon-gateway --example echo; cargo build -p carillon-bench";
+        assert!(program.exists(), "{} is missing: {how}", program.display());
+    }
+}
+
+fn nats_server() -> String {
+    std::env::var("NATS_SERVER").unwrap_or_else(|_| "nats-server".into())
+}
+
 /// Runs a scenario to its end; its figures by name.
 fn figures(args: &[&str]) -> Vec<(String, f64)> {
+    let gateway = carillon();
+    let started = [args, &["--start", gateway.to_str().expect("a path in UTF-8")]].concat();
+    run(&started).0
+}
+
+/// Runs the load tool to its end; its figures by name, and what people see.
+fn run(args: &[&str]) -> (Vec<(String, f64)>, String) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let json = folder.path().join("figures.json");
-    let output =
-        Command::new(LOADTEST).args(args).arg("--start").arg(carillon()).arg("--json").arg(&json).output();
+    let output = Command::new(LOADTEST).args(args).arg("--json").arg(&json).output();
     let output = output.expect("the load tool starts");
     assert!(output.status.success(), "{output:?}");
     let table: Value = serde_json::from_slice(&std::fs::read(&json).expect("figures")).expect("JSON");
     let figure = |figure: &Value| Some((figure["name"].as_str()?.to_owned(), figure["value"].as_f64()?));
-    table["figures"].as_array().expect("figures").iter().filter_map(figure).collect()
+    let figures = table["figures"].as_array().expect("figures").iter().filter_map(figure).collect();
+    (figures, String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 fn value(figures: &[(String, f64)], name: &str) -> f64 {
@@ -135,14 +155,59 @@ fn over_tls_it_is_the_same() {
 
 #[test]
 fn fanout_stands_beside_its_floor_and_nats_server() {
-    let nats = std::env::var("NATS_SERVER").unwrap_or_else(|_| "nats-server".into());
+    let nats = nats_server();
     let args = ["fanout", "--subscribers", "20", "--seconds", "1", "--turns", "1", "--nats", &nats];
     let figures = figures(&args);
     for name in
-        ["20 subscribers, 1 outstanding", "bare writes", "nats-server's WebSocket", "to nats-server's"]
+        ["1 outstanding: Carillon", "bare writes", "nats-server", "Carillon to nats-server, a server CPU"]
     {
         assert!(value(&figures, name) > 0.0, "{name}: {figures:?}");
     }
+}
+
+#[test]
+fn echo_compares_every_byte_with_what_was_said_and_carillon_with_others() {
+    echo_servers_are_there();
+    let (figures, _) =
+        run(&["echo", "--connections", "4", "--outstanding", "3", "--seconds", "1", "--turns", "1"]);
+    for name in
+        ["3 outstanding on each: Carillon", "Carillon to fastwebsockets", "Carillon to tokio-tungstenite"]
+    {
+        assert!(value(&figures, name) > 0.0, "{name}: {figures:?}");
+    }
+}
+
+#[test]
+fn an_echo_server_that_answers_nobody_ends_the_run() {
+    // It says where it listens, as the echo servers do, and does not.
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let program = folder.path().join("not-an-echo");
+    std::fs::write(&program, "#!/bin/sh\necho 'listens on 127.0.0.1:1'\n").expect("written");
+    let mut mode = std::fs::metadata(&program).expect("there").permissions();
+    std::os::unix::fs::PermissionsExt::set_mode(&mut mode, 0o700);
+    std::fs::set_permissions(&program, mode).expect("made a program");
+    let output = Command::new(LOADTEST).args(["echo", "--seconds", "1", "--echo"]).arg(&program).output();
+    assert_eq!(output.expect("the load tool starts").status.code(), Some(1));
+}
+
+#[test]
+fn peers_are_compared_in_one_run_and_who_is_not_there_is_said_to_be_missing() {
+    echo_servers_are_there();
+    let (gateway, nats) = (carillon(), nats_server());
+    let small = ["--connections", "4", "--subscribers", "20", "--seconds", "1", "--turns", "1"];
+    let gateway = gateway.to_str().expect("a path in UTF-8");
+    let programs = ["peers", "--start", gateway, "--nats", &nats, "--centrifugo", "/nowhere/centrifugo"];
+    let (figures, shown) = run(&[&programs[..], &small].concat());
+    for name in [
+        "16 outstanding on each: Carillon to fastwebsockets, a server CPU",
+        "1 outstanding: Carillon to nats-server, a server CPU",
+        "16 outstanding: Carillon to bare writes, a second",
+        "nats-server: an idle subscriber",
+    ] {
+        assert!(value(&figures, name) > 0.0, "{name}: {figures:?}");
+    }
+    assert!(shown.contains("not given; cargo install sockudo, then --sockudo PROGRAM"), "{shown}");
+    assert!(shown.contains("Centrifugo         took no part"), "{shown}");
 }
 
 #[test]

@@ -4,9 +4,11 @@ pub mod broadcast;
 pub mod capacity;
 pub mod chat;
 pub mod connect;
+pub mod echo;
 pub mod fanout;
 pub mod idle;
 pub mod kills;
+pub mod peers;
 pub mod sends;
 pub mod slow;
 pub mod soak;
@@ -64,11 +66,16 @@ impl Target {
         match (&self.start, self.address, &self.data) {
             (Some(program), ..) => {
                 let all = flags.iter().map(|flag| (*flag).to_owned()).chain(self.flags.iter().cloned());
-                Gateway::start(program, self.tls.is_some() || self.tls_any, &all.collect::<Vec<_>>())
+                Gateway::start(program, self.is_tls(), &all.collect::<Vec<_>>())
             }
             (None, Some(address), Some(data)) => Ok(Gateway::running(address, self.trust()?, data)),
             _ => bail!("say which gateway: --start target/release/carillon, or --address and --data"),
         }
+    }
+
+    /// Whether clients talk over TLS.
+    pub fn is_tls(&self) -> bool {
+        self.tls.is_some() || self.tls_any
     }
 
     /// Which certificate a gateway that runs already must show.

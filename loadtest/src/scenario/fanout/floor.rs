@@ -1,91 +1,108 @@
-//! The floor: a process that writes, and one that reads as the subscribers do.
+//! The floor: a process that writes, and clients that read as the subscribers do. What a server could reach at best.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, bail};
-use carillon_protocol::Frame;
-use serde::{Deserialize, Serialize};
+use carillon_protocol::{Event, EventBody, Frame, RoomId, encode};
+use uuid::Uuid;
 
-use super::rival::{Rival, take_turns};
-use super::{Fanout, Turn, on_server_core, turn};
+use super::peer::{LISTEN, Peer};
+use super::side::Order;
+use crate::cores;
 use crate::fleet::Fleet;
-use crate::gateway;
 use crate::link::{Link, Transport};
+use crate::scenario::{client_id, user};
 
-/// Starts both. The readers are a process of their own, for its descriptors; they have the clients' core, as everything
-/// that is started here.
-pub(super) fn start(fanout: &Fanout, frame: &[u8]) -> anyhow::Result<Rival> {
-    let order = Readers {
-        subscribers: fanout.subscribers,
-        outstanding: fanout.outstanding,
-        seconds: fanout.seconds,
-        transport: fanout.target.transport,
-        hex: hex(&framed(frame, fanout)),
-    };
-    Rival::start("floor-readers", &order)
-}
+/// What the writer is told, each with a number behind it: to let in so many more, or to write so many messages to each.
+const ADMIT: u8 = b'+';
+const WRITE: u8 = b'w';
 
-/// What the floor's readers are told.
-#[derive(Serialize, Deserialize)]
-struct Readers {
-    subscribers: u64,
-    outstanding: u64,
-    seconds: u64,
+/// The writer, and those who read.
+pub(super) struct Floor {
+    process: Child,
+    address: SocketAddr,
+    control: TcpStream,
+    fleet: Fleet,
     transport: Transport,
-    hex: String,
 }
 
-/// The floor's readers' own side: a turn for every line.
-pub fn readers(order: &str) -> anyhow::Result<()> {
-    let order: Readers = serde_json::from_str(order)?;
-    let mut writer = on_server_core(&std::env::current_exe()?)
-        .args(["floor", &order.subscribers.to_string(), &order.outstanding.to_string(), &order.hex])
-        // It ends when this process does, however that comes about.
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()?;
+/// Starts the writer.
+pub(super) fn start(order: &Order) -> anyhow::Result<Floor> {
+    let frame = framed(&event_frame(order.bytes)?, order.transport);
+    let mut process = cores::start_server(
+        Command::new(std::env::current_exe()?)
+            .args(["floor", &hex(&frame)])
+            // It ends when this process does, however that comes about.
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped()),
+    )?;
     let mut line = [0; 64];
-    let read = writer.stdout.as_mut().context("no output")?.read(&mut line)?;
+    let read = process.stdout.as_mut().context("no output")?.read(&mut line)?;
     let address: SocketAddr = String::from_utf8_lossy(&line[..read]).trim().parse()?;
-    let mut control = TcpStream::connect(address)?;
+    let control = TcpStream::connect(address)?;
     control.set_nodelay(true)?;
-    let mut fleet = Fleet::new()?;
-    for number in 0..order.subscribers as usize {
-        fleet.adopt(Link::connect_to_floor(address, number, order.transport)?)?;
-    }
-    take_turns(|| floor_turn(&order, &mut control, &mut fleet, writer.id()))?;
-    drop((control, writer.stdin.take()));
-    writer.wait()?;
-    Ok(())
+    Ok(Floor { process, address, control, fleet: Fleet::new()?, transport: order.transport })
 }
 
-fn floor_turn(
-    order: &Readers,
-    control: &mut TcpStream,
-    fleet: &mut Fleet,
-    writer: u32,
-) -> anyhow::Result<Turn> {
-    let (start, cpu) = (Instant::now(), gateway::cpu(writer)?);
-    let wanted = order.subscribers * order.outstanding;
-    let mut rounds = 0;
-    while start.elapsed() < Duration::from_secs(order.seconds) {
-        control.write_all(&[1])?;
-        let mut came = 0;
-        fleet.until("the floor has written", |_, _, frame| {
-            came += u64::from(matches!(frame, Frame::Event(_)));
-            came == wanted
-        })?;
-        rounds += 1;
+impl Floor {
+    fn tell(&mut self, what: u8, number: u64) -> anyhow::Result<()> {
+        let mut order = [what; 9];
+        order[1..].copy_from_slice(&number.to_be_bytes());
+        Ok(self.control.write_all(&order)?)
     }
-    Ok(turn(rounds * wanted, start, gateway::cpu(writer)? - cpu))
+}
+
+impl Peer for Floor {
+    fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    fn admit(&mut self, subscribers: u64) -> anyhow::Result<()> {
+        let there = self.fleet.links.len();
+        self.tell(ADMIT, subscribers - there as u64)?;
+        for number in there..subscribers as usize {
+            self.fleet.adopt(Link::connect_to_floor(self.address, number, self.transport)?)?;
+        }
+        Ok(self.control.read_exact(&mut [0])?)
+    }
+
+    fn publish(&mut self, messages: u64) -> anyhow::Result<()> {
+        self.tell(WRITE, messages)
+    }
+
+    fn hear(&mut self) -> anyhow::Result<u64> {
+        let mut came = 0;
+        self.fleet.turn(LISTEN, |_, _, frame| came += u64::from(matches!(frame, Frame::Event(_))))?;
+        if !self.fleet.lost.is_empty() {
+            bail!("{} connections were lost", self.fleet.lost.len());
+        }
+        Ok(came)
+    }
+}
+
+impl Drop for Floor {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A delivery's bytes: an event of that length, with numbers as long as they are in the run.
+fn event_frame(bytes: usize) -> anyhow::Result<Vec<u8>> {
+    let text = "x".repeat(bytes);
+    let body = EventBody::Message { client_id: client_id(), text: text.as_str().into() };
+    let (room, at_ms) = (RoomId::from(Uuid::new_v4()), 1_800_000_000_000);
+    let event = Event { room, seq: 1_000, ordinal: 1_000, at_ms, sender: user(1)?, body };
+    let mut frame = Vec::new();
+    encode(&Frame::Event(event), &mut frame);
+    Ok(frame)
 }
 
 /// What goes over the wire for one message: over WebSocket with its header.
-fn framed(frame: &[u8], fanout: &Fanout) -> Vec<u8> {
-    match (fanout.target.transport, frame.len()) {
+fn framed(frame: &[u8], transport: Transport) -> Vec<u8> {
+    match (transport, frame.len()) {
         (Transport::Tcp, _) => frame.to_vec(),
         (Transport::Ws, len @ 0..=125) => [&[0x82, len as u8], frame].concat(),
         (Transport::Ws, len) => [&[0x82, 126, (len >> 8) as u8, len as u8], frame].concat(),
@@ -96,13 +113,13 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The floor's own side: for every byte on the first connection, one `write` of all outstanding messages to each other one.
-pub fn write(count: usize, outstanding: usize, hex: &str) -> anyhow::Result<()> {
-    let bytes: Result<Vec<u8>, _> = (0..hex.len())
+/// The writer's own side: does what it is told on the first connection.
+pub fn write(hex: &str) -> anyhow::Result<()> {
+    let frame: Result<Vec<u8>, _> = (0..hex.len())
         .step_by(2)
         .map(|at| u8::from_str_radix(hex.get(at..at + 2).unwrap_or_default(), 16))
         .collect();
-    let bytes = bytes?.repeat(outstanding);
+    let frame = frame?;
     std::thread::spawn(|| {
         let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
         std::process::exit(0)
@@ -111,16 +128,29 @@ pub fn write(count: usize, outstanding: usize, hex: &str) -> anyhow::Result<()> 
     writeln!(std::io::stdout(), "{}", listener.local_addr()?)?;
     let mut control = listener.accept()?.0;
     let mut sockets = Vec::new();
-    for _ in 0..count {
-        let socket = listener.accept()?.0;
-        socket.set_nodelay(true)?;
-        sockets.push(socket);
+    let mut order = [0; 9];
+    while control.read_exact(&mut order).is_ok() {
+        let [what, number @ ..] = order;
+        let number = u64::from_be_bytes(number) as usize;
+        if what == WRITE {
+            write_to_all(&mut sockets, &frame.repeat(number))?;
+            continue;
+        }
+        for _ in 0..number {
+            let socket = listener.accept()?.0;
+            socket.set_nodelay(true)?;
+            sockets.push(socket);
+        }
+        control.write_all(&[ADMIT])?;
     }
-    while control.read(&mut [0])? == 1 {
-        for socket in &mut sockets {
-            if socket.write(&bytes)? != bytes.len() {
-                bail!("the kernel took only a part");
-            }
+    Ok(())
+}
+
+/// One `write` for each.
+fn write_to_all(sockets: &mut [TcpStream], bytes: &[u8]) -> anyhow::Result<()> {
+    for socket in sockets {
+        if socket.write(bytes)? != bytes.len() {
+            bail!("the kernel took only a part");
         }
     }
     Ok(())

@@ -1,0 +1,164 @@
+//! Carillon itself: one room, its members all connected; the first is the sender.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::bail;
+use carillon_protocol::{EventBody, Frame, RoomId};
+use uuid::Uuid;
+
+use super::peer::{LISTEN, Peer};
+use super::side::Order;
+use crate::check::{Faults, Stream};
+use crate::cores;
+use crate::fleet::{Fleet, Place};
+use crate::gateway::Gateway;
+use crate::scenario::{client_id, create_room, room, user};
+use crate::tls::Trust;
+use crate::token::Signer;
+use crate::worker::must_be_clean;
+
+/// One shard; one sender is all there is, and may send as fast as it can; nobody is pinged, so that all it sends are
+/// deliveries.
+const FLAGS: [&str; 4] = [
+    "--shards=1",
+    "--requests-per-second-max=1000000000",
+    "--ping-interval-ms=3600000",
+    "--idle-timeout-ms=7200000",
+];
+/// Users added in one request.
+const MEMBERS_PER_REQUEST: u64 = 1_000;
+
+/// The gateway and the room's members.
+pub(super) struct Carillon {
+    gateway: Gateway,
+    place: Place,
+    fleet: Fleet,
+    room: RoomId,
+    streams: Vec<Stream>,
+    faults: Faults,
+    /// How far the room is.
+    seq: u64,
+    sends: u64,
+    text: String,
+}
+
+/// Starts it, on one shard.
+pub(super) fn start(program: &Path, flags: &[String], order: &Order) -> anyhow::Result<Carillon> {
+    let flags: Vec<_> = FLAGS.map(str::to_owned).into_iter().chain(flags.iter().cloned()).collect();
+    let gateway = cores::on_server_core(|| Gateway::start(program, order.is_tls, &flags))?;
+    let signer = Signer::open(&gateway.key())?;
+    let tls = gateway.tls.map(Trust::config).transpose()?;
+    let place = Place { address: gateway.address, transport: order.transport, tls, signer };
+    Ok(Carillon {
+        gateway,
+        place,
+        fleet: Fleet::new()?,
+        room: room(Uuid::new_v4(), 0),
+        streams: Vec::new(),
+        faults: Faults::default(),
+        seq: 0,
+        sends: 0,
+        text: "x".repeat(order.bytes),
+    })
+}
+
+impl Carillon {
+    /// Waits for the sender's ack of a change of the room. Says how far the last member came meanwhile: its event may come
+    /// before the ack.
+    fn answered(&mut self) -> anyhow::Result<u64> {
+        self.fleet.flush(0)?;
+        self.seq += 1;
+        let (last, mut last_seq, mut refused) = (self.fleet.links.len() - 1, 0, None);
+        self.fleet.until("the room grows", |number, _, frame| {
+            last_seq = last_seq.max(seq_at(last, number, &frame));
+            match frame {
+                Frame::Ack { .. } => number == 0,
+                Frame::Error { message, .. } => {
+                    refused = Some(message.into_owned());
+                    true
+                }
+                _ => false,
+            }
+        })?;
+        refused.map_or(Ok(last_seq), |message| Err(anyhow::anyhow!("refused: {message}")))
+    }
+
+    /// Until the room's last addition has reached its last member, who is at `last_seq`.
+    fn wait_for_last(&mut self, mut last_seq: u64) -> anyhow::Result<()> {
+        let (last, seq) = (self.fleet.links.len() - 1, self.seq);
+        while last_seq < seq {
+            self.fleet.until("the room is complete", |number, _, frame| {
+                last_seq = last_seq.max(seq_at(last, number, &frame));
+                last_seq >= seq
+            })?;
+        }
+        // What is still on its way to the others.
+        for _ in 0..20 {
+            self.fleet.turn(Duration::from_millis(25), |_, _, _| {})?;
+        }
+        Ok(())
+    }
+}
+
+impl Peer for Carillon {
+    fn pid(&self) -> u32 {
+        self.gateway.pid().unwrap_or_default()
+    }
+
+    fn admit(&mut self, subscribers: u64) -> anyhow::Result<()> {
+        let there = self.fleet.links.len() as u64;
+        self.fleet.open(&self.place, there + 1..=subscribers, |_, _, _| {})?;
+        let mut last_seq = 0;
+        if there == 0 {
+            self.fleet.links[0].say(&create_room(1, self.room, Vec::new()));
+            last_seq = self.answered()?;
+        }
+        for first in (there.max(1) + 1..=subscribers).step_by(MEMBERS_PER_REQUEST as usize) {
+            let last = subscribers.min(first + MEMBERS_PER_REQUEST - 1);
+            let members = (first..=last).map(user).collect::<Result<_, _>>()?;
+            self.fleet.links[0].say(&Frame::AddMembers { request: first, room: self.room, members });
+            last_seq = last_seq.max(self.answered()?);
+        }
+        self.wait_for_last(last_seq)?;
+        self.streams.resize_with(subscribers as usize, Stream::default);
+        self.streams.iter_mut().for_each(|stream| stream.expect(self.room, self.seq));
+        Ok(())
+    }
+
+    fn publish(&mut self, messages: u64) -> anyhow::Result<()> {
+        for _ in 0..messages {
+            self.sends += 1;
+            let (request, client_id) = (1_000_000 + self.sends, client_id());
+            let text = self.text.as_str().into();
+            self.fleet.links[0].say(&Frame::Send { request, room: self.room, client_id, text });
+        }
+        Ok(self.fleet.flush(0)?)
+    }
+
+    fn hear(&mut self) -> anyhow::Result<u64> {
+        let (streams, faults, mut came) = (&mut self.streams, &mut self.faults, 0);
+        self.fleet.turn(LISTEN, |number, _, frame| {
+            // Who had just connected when the room changed may hear of that late, or twice; messages are what is published.
+            if let Frame::Event(event) = frame
+                && matches!(event.body, EventBody::Message { .. })
+            {
+                streams[number].event(event.room, event.seq, faults);
+                came += 1;
+            }
+        })?;
+        must_be_clean(self.faults)?;
+        if !self.fleet.lost.is_empty() {
+            bail!("{} connections were lost", self.fleet.lost.len());
+        }
+        Ok(came)
+    }
+}
+
+/// The seq of an event that came to this member; 0 for anything else.
+fn seq_at(member: usize, number: usize, frame: &Frame<'_>) -> u64 {
+    match frame {
+        Frame::Event(event) if number == member => event.seq,
+        _ => 0,
+    }
+}
