@@ -44,6 +44,24 @@ pub struct Load {
     pub slow: Option<Slow>,
 }
 
+impl Load {
+    /// The user of that client.
+    fn user_of(&self, client: usize) -> u64 {
+        self.sessions.first_user + client as u64
+    }
+
+    /// Whether a client is one of those that read slowly.
+    fn is_slow(&self, client: usize) -> bool {
+        self.slow_clients().contains(&client)
+    }
+
+    /// The clients that read slowly, who may be cut off for it.
+    fn slow_clients(&self) -> Range<usize> {
+        let slow = self.slow.map_or(0, |slow| slow.sessions);
+        self.sessions.count.saturating_sub(slow) as usize..self.sessions.count as usize
+    }
+}
+
 /// Which rooms a worker has.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub enum Rooms {

@@ -168,22 +168,9 @@ impl Fleet {
             } else {
                 read(number, link, &mut self.scratch)
             };
-            if let Err(error) = read.and_then(|()| link.flush().map(drop))
-                && link.closed(&error)
-            {
-                self.lost.push(number);
-            }
+            then_flush(link, number, read, &mut self.lost);
         }
         Ok(())
-    }
-
-    /// Keeps note of a client whose connection has ended.
-    fn ended(&mut self, number: usize, done: io::Result<()>) {
-        if let Err(error) = done
-            && self.links[number].closed(&error)
-        {
-            self.lost.push(number);
-        }
     }
 
     /// A client that is held reads at most so many bytes.
@@ -197,8 +184,7 @@ impl Fleet {
         let link = &mut self.links[number];
         let read =
             link.sip(&mut self.scratch[..bytes], |link, frame| answered(link, frame, number, &mut heard));
-        let done = read.and_then(|()| link.flush().map(drop));
-        self.ended(number, done);
+        then_flush(link, number, read, &mut self.lost);
     }
 
     /// A client that is held reads again as everyone does, and what came meanwhile.
@@ -209,22 +195,26 @@ impl Fleet {
         }
         link.release();
         let read = link.read(&mut self.scratch, |link, frame| answered(link, frame, number, &mut heard));
-        let done = read.and_then(|()| link.flush().map(drop));
-        self.ended(number, done);
+        then_flush(link, number, read, &mut self.lost);
     }
 
-    /// Turns until `done`, which sees every frame; fails when that takes longer than anything may.
+    /// Turns until `done`, which sees every frame; fails when a request is refused, a connection lost, or that takes longer
+    /// than anything may.
     pub fn until(
         &mut self,
         what: &str,
         mut done: impl FnMut(usize, &mut Link, Frame<'_>) -> bool,
     ) -> anyhow::Result<()> {
         let deadline = Instant::now() + PATIENCE;
-        let mut is_done = false;
+        let (mut is_done, mut refused) = (false, None);
         while !is_done {
-            self.turn(Duration::from_millis(100), |number, link, frame| {
-                is_done |= done(number, link, frame)
+            self.turn(Duration::from_millis(100), |number, link, frame| match frame {
+                Frame::Error { message, .. } => refused = Some(message.into_owned()),
+                frame => is_done |= done(number, link, frame),
             })?;
+            if let Some(message) = refused {
+                bail!("refused: {message} (waiting until {what})");
+            }
             if Instant::now() > deadline {
                 bail!("waited {PATIENCE:?} in vain: {what}");
             }
@@ -246,8 +236,7 @@ impl Fleet {
         marked.sort_unstable();
         marked.dedup();
         for &number in &marked {
-            let done = self.flush(number);
-            self.ended(number, done);
+            then_flush(&mut self.links[number], number, Ok(()), &mut self.lost);
         }
         marked.clear();
         self.marked = marked;
@@ -256,6 +245,15 @@ impl Fleet {
     /// Writes what a client has to say.
     pub fn flush(&mut self, number: usize) -> io::Result<()> {
         self.links[number].flush().map(drop)
+    }
+}
+
+/// Writes what a client has to say, once it has read; one whose connection has ended is lost.
+fn then_flush(link: &mut Link, number: usize, read: io::Result<()>, lost: &mut Vec<usize>) {
+    if let Err(error) = read.and_then(|()| link.flush().map(drop))
+        && link.closed(&error)
+    {
+        lost.push(number);
     }
 }
 

@@ -92,13 +92,6 @@ impl Recorded {
         }
         Ok(histogram)
     }
-
-    /// Into a histogram; what is too large for it counts as its largest.
-    pub fn add_to(&self, histogram: &mut Histogram<u64>) {
-        for &(value, count) in &self.0 {
-            histogram.saturating_record_n(value, count);
-        }
-    }
 }
 
 /// Values of several turns.

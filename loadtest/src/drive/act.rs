@@ -22,6 +22,8 @@ use crate::timeline::Second;
 const PATIENCE_US: u64 = 60_000_000;
 /// Slow readers read so often.
 const SIP_US: u64 = 100_000;
+/// A client whose connection is cut is away for a time between these two.
+const AWAY_US: Range<u64> = 500_000..3_000_000;
 /// Between looks at what is due: sends that are due together are written together.
 const LOOK: Duration = Duration::from_millis(1);
 
@@ -85,9 +87,6 @@ struct Acting<'a> {
     is_settling: bool,
     text: String,
 }
-
-/// A client whose connection is cut is away for a time between these two.
-const AWAY_US: Range<u64> = 500_000..3_000_000;
 
 /// Why a client is away.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -214,8 +213,7 @@ impl<'a> Acting<'a> {
         }
         self.next_sip_us = now_us + SIP_US;
         let sip_bytes = (slow.bytes_per_s * SIP_US).div_ceil(1_000_000) as usize;
-        let first = fleet.links.len().saturating_sub(slow.sessions as usize);
-        for number in first..fleet.links.len() {
+        for number in self.ears.load.slow_clients() {
             fleet.read_held(number, sip_bytes, |number, link, frame| self.ears.heard(number, link, frame));
         }
     }
@@ -305,7 +303,7 @@ impl<'a> Acting<'a> {
     /// A connection ended that nobody cut: a slow reader's is opened again.
     fn lost(&mut self, fleet: &mut Fleet, number: usize) -> anyhow::Result<()> {
         self.ears.measured.lost += 1;
-        if !self.ears.is_slow(number) {
+        if !self.ears.load.is_slow(number) {
             bail!("the connection of client {number} ended by itself: {}", fleet.links[number].why_closed());
         }
         self.gone(number, Why::Lost);
@@ -313,7 +311,7 @@ impl<'a> Acting<'a> {
     }
 
     fn connect(&self, fleet: &mut Fleet, number: usize) -> anyhow::Result<()> {
-        fleet.connect_at(self.ears.place, number, self.ears.load.sessions.first_user + number as u64)
+        fleet.connect_at(self.ears.place, number, self.ears.load.user_of(number))
     }
 
     /// A client is back: it asks once more for what was not answered.
@@ -329,7 +327,7 @@ impl<'a> Acting<'a> {
         }
         fleet.mark(number);
         fleet.flush_marked();
-        if self.ears.is_slow(number) && !self.is_settling {
+        if self.ears.load.is_slow(number) && !self.is_settling {
             fleet.links[number].hold();
         }
     }

@@ -1,5 +1,7 @@
 //! Gathering: sessions open, rooms are made, and everyone's stream begins.
 
+use std::iter;
+
 use anyhow::bail;
 use carillon_protocol::Frame;
 use hdrhistogram::Histogram;
@@ -7,10 +9,7 @@ use hdrhistogram::Histogram;
 use super::{Driving, LATENCY_MAX_US, Load, Measured, Room, Rooms, Timed};
 use crate::check::Stream;
 use crate::fleet::Fleet;
-use crate::scenario::{create_room, room, user};
-
-/// Users added in one request.
-const MEMBERS_PER_REQUEST: u64 = 1_000;
+use crate::scenario::{add_members, create_room, room, user};
 
 impl Driving {
     /// The worker's rooms, for sessions that are open already.
@@ -41,8 +40,10 @@ impl Driving {
                 (0..members).map(|place| ((start + place * step) % sessions) as usize).collect();
             clients.sort_unstable();
             clients.dedup();
-            let others =
-                clients[1..].iter().map(|&client| user(self.user_of(client))).collect::<Result<_, _>>()?;
+            let others = clients[1..]
+                .iter()
+                .map(|&client| user(self.load.user_of(client)))
+                .collect::<Result<_, _>>()?;
             let id = room(self.load.run, first + index);
             fleet.links[clients[0]].say(&create_room(1 + index, id, others));
             fleet.mark(clients[0]);
@@ -54,36 +55,27 @@ impl Driving {
         }
         fleet.flush_marked();
         let wanted: usize = self.rooms.iter().map(|room| room.senders.len()).sum();
-        let (mut created, mut heard, mut refused) = (0, 0, None);
+        let (mut created, mut heard) = (0, 0);
         fleet.until("rooms are created", |_, _, frame| {
             match frame {
                 Frame::Ack { .. } => created += 1,
                 Frame::Event(_) => heard += 1,
-                Frame::Error { message, .. } => refused = Some(message.into_owned()),
                 _ => {}
             }
-            (created == count && heard == wanted) || refused.is_some()
-        })?;
-        refused.map_or(Ok(()), |message| bail!("a room was refused: {message}"))
+            created == count && heard == wanted
+        })
     }
 
     /// The first sender makes the room and adds everyone; whoever has no senders joins a room that is made already.
     fn one_room(&mut self, fleet: &mut Fleet, users: u64, senders: u64) -> anyhow::Result<()> {
         let id = room(self.load.run, 0);
-        let mut last_seq = 1;
-        let additions: Vec<_> = (2..=users).step_by(MEMBERS_PER_REQUEST as usize).collect();
+        let additions = add_members(id, 2..=users)?;
+        let last_seq = 1 + additions.len() as u64;
         if senders > 0 {
-            fleet.links[0].say(&create_room(1, id, Vec::new()));
-            answered(fleet)?;
-        }
-        for first in additions {
-            if senders > 0 {
-                let members = (first..users.min(first + MEMBERS_PER_REQUEST - 1) + 1).map(user);
-                let members = members.collect::<Result<_, _>>()?;
-                fleet.links[0].say(&Frame::AddMembers { request: first, room: id, members });
+            for request in iter::once(create_room(1, id, Vec::new())).chain(additions) {
+                fleet.links[0].say(&request);
                 answered(fleet)?;
             }
-            last_seq += 1;
         }
         self.streams.iter_mut().for_each(|stream| stream.expect(id, last_seq));
         self.rooms_of.iter_mut().for_each(|rooms| rooms.push(0));
@@ -92,14 +84,7 @@ impl Driving {
     }
 
     fn slow_down(&mut self, fleet: &mut Fleet) {
-        let Some(slow) = self.load.slow else { return };
-        let first = fleet.links.len().saturating_sub(slow.sessions as usize);
-        (first..fleet.links.len()).for_each(|number| fleet.links[number].hold());
-    }
-
-    /// The user of that client.
-    pub(super) fn user_of(&self, client: usize) -> u64 {
-        self.load.sessions.first_user + client as u64
+        self.load.slow_clients().for_each(|number| fleet.links[number].hold());
     }
 }
 
@@ -114,14 +99,5 @@ impl Timed {
 /// Waits for the answer to what the first client says.
 fn answered(fleet: &mut Fleet) -> anyhow::Result<()> {
     fleet.flush(0)?;
-    let mut refused = None;
-    fleet.until("the room grows", |number, _, frame| match frame {
-        Frame::Ack { .. } => number == 0,
-        Frame::Error { message, .. } => {
-            refused = Some(message.into_owned());
-            true
-        }
-        _ => false,
-    })?;
-    refused.map_or(Ok(()), |message| bail!("refused: {message}"))
+    fleet.until("the room grows", |number, _, frame| number == 0 && matches!(frame, Frame::Ack { .. }))
 }

@@ -83,7 +83,7 @@ impl Ears<'_> {
             }
             Frame::Lagged { room, .. } => {
                 self.measured.lagged += 1;
-                match self.is_slow(number) {
+                match self.load.is_slow(number) {
                     true => self.sync(number, link, room),
                     false => self.refused(format!("client {number} is told that it lags")),
                 }
@@ -109,15 +109,9 @@ impl Ears<'_> {
         link.say(&Frame::Sync { request: SYNC_REQUEST, room, after_seq, limit: 0 });
     }
 
-    /// Whether it is one of those that read slowly, who may be cut off for it.
-    pub(super) fn is_slow(&self, number: usize) -> bool {
-        let slow = self.load.slow.map_or(0, |slow| slow.sessions as usize);
-        number + slow >= self.rooms_of.len()
-    }
-
     /// How a slow reader fares is no news: the others are what is timed.
     fn delivered(&mut self, number: usize, client_id: ClientId) {
-        if self.is_slow(number) {
+        if self.load.is_slow(number) {
             return;
         }
         let [.., a, b, c, d, e, f, g, h] = *client_id.as_bytes();

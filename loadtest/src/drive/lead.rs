@@ -8,11 +8,10 @@ use clap::Args;
 use hdrhistogram::Histogram;
 use uuid::Uuid;
 
-use super::{Heads, LATENCY_MAX_US, Load, Measured, Mix, Rooms, Slow, Timing};
+use super::{Heads, Load, Measured, Mix, Rooms, Slow, Timing};
 use crate::clock::now_us;
 use crate::gateway::Gateway;
 use crate::link::Transport;
-use crate::report::Recorded;
 use crate::timeline::{Moment, Second, Timeline};
 use crate::worker::{self, Order, Report, Sessions, Worker};
 
@@ -147,15 +146,10 @@ pub fn drive(gateway: &Gateway, transport: Transport, run: &Run, plan: &Plan) ->
         measured.add(*of_one);
     }
     let cpu = cpu.map(|before| anyhow::Ok(gateway.cpu()? - before)).transpose()?;
-    let latencies = |recorded: &Recorded| {
-        let mut all = Histogram::<u64>::new_with_max(LATENCY_MAX_US, 3)?;
-        recorded.add_to(&mut all);
-        anyhow::Ok(all)
-    };
     Ok(Outcome {
         per_s: measured.acknowledged as f64 / run.seconds as f64,
-        acks_us: latencies(&measured.acks_us)?,
-        deliveries_us: latencies(&measured.deliveries_us)?,
+        acks_us: measured.acks_us.histogram()?,
+        deliveries_us: measured.deliveries_us.histogram()?,
         measured,
         cpu,
         moments: timeline.into_moments(),

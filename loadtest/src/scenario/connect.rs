@@ -80,17 +80,17 @@ pub fn run(connect: &Connect) -> anyhow::Result<Table> {
         let load = Load { sessions, per_s, opening: connect.opening, seconds: connect.seconds };
         worker.order(&Order::Connect(load))?;
     }
-    let mut welcomes = Histogram::<u64>::new_with_max(LATENCY_MAX_US, 3)?;
-    let (mut lost, mut why_lost) = (0, None);
+    let (mut welcomes, mut lost, mut why_lost) = (Recorded::default(), 0, None);
     for worker in &mut workers {
         let Report::Connect(measured) = worker.report()? else { bail!("a report of something else") };
-        measured.welcomes_us.add_to(&mut welcomes);
+        welcomes.add(measured.welcomes_us);
         lost += measured.lost;
         why_lost = why_lost.or(measured.why_lost);
     }
     if let Some(why) = why_lost {
         bail!("{lost} connections ended before they were welcome; the first: {why}");
     }
+    let welcomes = welcomes.histogram()?;
     let ms = |quantile| welcomes.value_at_quantile(quantile) as f64 / 1000.0;
     let per_s = welcomes.len() as f64 / connect.seconds as f64;
     let goal = 0.99 * connect.rate as f64;

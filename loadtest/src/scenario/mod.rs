@@ -15,6 +15,7 @@ pub mod soak;
 pub mod storm;
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
@@ -27,6 +28,9 @@ use crate::gateway::Gateway;
 use crate::link::Transport;
 use crate::tls::Trust;
 use crate::token::Signer;
+
+/// Users added in one request.
+const MEMBERS_PER_REQUEST: u64 = 1_000;
 
 /// Which gateway.
 #[derive(Args, Clone, Debug)]
@@ -109,6 +113,17 @@ pub fn room(run: Uuid, number: u64) -> RoomId {
 /// A new client id.
 pub fn client_id() -> ClientId {
     ClientId::from(Uuid::new_v4())
+}
+
+/// Requests that add these users to a room, each with as many as it may have.
+pub fn add_members(room: RoomId, users: RangeInclusive<u64>) -> anyhow::Result<Vec<Frame<'static>>> {
+    let last = *users.end();
+    let request = |first: u64| {
+        let members =
+            (first..=last.min(first + MEMBERS_PER_REQUEST - 1)).map(user).collect::<Result<_, _>>()?;
+        Ok(Frame::AddMembers { request: first, room, members })
+    };
+    users.step_by(MEMBERS_PER_REQUEST as usize).map(request).collect()
 }
 
 /// A `create_room`.
