@@ -206,9 +206,10 @@ impl Ledger {
     }
 
     /// Owes a user's home the news that their list of rooms changed with what is being written.
-    pub fn membership(&mut self, room: RoomId, user: UserId, joined: bool) {
+    /// `large_seq` is its event in a large room.
+    pub fn membership(&mut self, room: RoomId, user: UserId, joined: bool, large_seq: Option<u64>) {
         let (partition, position) = (self.partition, self.next_position());
-        self.after.push(After::Membership(Membership { user, room, joined, partition, position }));
+        self.after.push(After::Membership(Membership { user, room, joined, large_seq, partition, position }));
     }
 
     /// Owes something once what was written so far is durable.

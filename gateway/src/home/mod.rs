@@ -364,6 +364,14 @@ impl Home {
         }
     }
 
+    /// A room's last durable seq, if it is in memory.
+    pub fn durable_seq(&self, id: RoomId) -> Option<u64> {
+        match self.rooms.get(&id) {
+            Some(Slot::Active(room)) => Some(room.durable.seq),
+            _ => None,
+        }
+    }
+
     /// Whether nothing waits and nothing is under way.
     pub fn is_quiet(&self) -> bool {
         self.in_flight.is_empty() && self.waiting == 0
