@@ -88,6 +88,11 @@ impl Directory {
         self.users.pin().get(&user).copied().unwrap_or_default()
     }
 
+    /// Calls `each` for every user who is connected.
+    pub fn each_user(&self, mut each: impl FnMut(UserId)) {
+        self.users.pin().keys().for_each(|&user| each(user));
+    }
+
     /// How many users are connected.
     pub fn len(&self) -> usize {
         self.users.len()

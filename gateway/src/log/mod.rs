@@ -103,6 +103,9 @@ pub enum AppendError {
         /// The batch's.
         found: u64,
     },
+    /// Another node is the partition's home now. Do not come back; it decides.
+    #[error("another node is the home of partition {0} now")]
+    Deposed(Partition),
     /// There is no such partition. Do not come back.
     #[error("there is no partition {0}")]
     NoPartition(Partition),
