@@ -4,3 +4,6 @@
 //! two nodes from deciding for one partition (`log`).
 
 pub mod view;
+
+pub mod datagram;
+pub mod link;

@@ -2,4 +2,6 @@
 #![allow(unreachable_pub, reason = "these modules are one program")]
 #![allow(clippy::unwrap_used, reason = "a test panics where its fact does not hold")]
 
+mod a_link_takes_any_bytes;
+mod links_deliver_in_order_once;
 mod who_comes_or_goes_moves_only_its_share;
