@@ -7,3 +7,4 @@ pub mod view;
 
 pub mod datagram;
 pub mod link;
+pub mod wire;
