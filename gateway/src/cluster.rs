@@ -3,28 +3,21 @@
 //! Nothing here decides what is true: a view may be old and a link may be lost at any time. Only the log's fencing keeps
 //! two nodes from deciding for one partition (`log`).
 
+pub mod datagram;
+pub mod link;
 pub mod presence;
 pub mod view;
+pub mod wire;
 
 use crate::directory::ShardSet;
-use crate::shard::message::Message;
 use view::NodeId;
 
 /// The other nodes, as shards see them: somewhere to hand messages to.
 pub trait Peers: Send + Sync + 'static {
-    /// Hands over messages for a node, one or more, encoded ([`Addressed::encode`]). They arrive in order and once each, or
-    /// the node counts as lost and everyone is told ([`Message::PeerLost`]). Given back where so much is on its way that
-    /// no more is taken; come back a little later. What is for a node that nobody knows is dropped.
-    fn send(&self, node: NodeId, messages: Vec<u8>) -> Result<(), Vec<u8>>;
-}
-
-/// A message and whom of another node it is for.
-#[derive(Debug)]
-pub struct Addressed {
-    /// Which shards.
-    pub target: Target,
-    /// What.
-    pub message: Message,
+    /// Hands over a batch of messages ([`wire::append`]) for a node. Batches arrive in order and once each, or the node
+    /// counts as lost and everyone is told (`Message::PeerLost`). Given back where so much is on its way that no more is
+    /// taken; come back a little later. What is for a node that nobody knows is dropped.
+    fn send(&self, node: NodeId, batch: Vec<u8>) -> Result<(), Vec<u8>>;
 }
 
 /// Which shards of a node a message is for.
@@ -36,11 +29,4 @@ pub enum Target {
     Shards(ShardSet),
     /// Those that have sessions of the users it names; or, for what is to be forwarded, the one that does that.
     Users,
-}
-
-impl Addressed {
-    /// Appends it as it crosses to another node.
-    pub fn encode(&self, _out: &mut Vec<u8>) {
-        unreachable!("there are no other nodes yet")
-    }
 }

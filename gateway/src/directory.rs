@@ -36,6 +36,16 @@ impl ShardSet {
         self.0 & 1 << shard != 0
     }
 
+    /// One bit for each shard, the first the lowest.
+    pub fn bits(self) -> u128 {
+        self.0
+    }
+
+    /// The shards of those bits.
+    pub fn from_bits(bits: u128) -> Self {
+        Self(bits)
+    }
+
     /// Whether there is none.
     pub fn is_empty(self) -> bool {
         self.0 == 0

@@ -391,7 +391,8 @@ impl Shard {
             Message::Forward { from, hops, message } => self.forwarded(from, hops, *message),
             Message::Announce(user) => self.announce(user),
             Message::Presence { user, node, here } => self.presence(user, node, here),
-            Message::Announced(..) => {}
+            // These are for the node, not for its shards.
+            Message::Announced(..) | Message::Released(..) => {}
             Message::Rehomed(partitions) => self.rehomed(&partitions),
             Message::PeerLost { node, is_alive } => self.peer_lost(node, is_alive),
             Message::Take(taken) => self.take(taken),

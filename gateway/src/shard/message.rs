@@ -127,6 +127,8 @@ pub enum Message {
     },
     /// A node has said of all its users in a partition that they are there.
     Announced(NodeId, Partition),
+    /// A node has released a partition, which its next home may take without waiting.
+    Released(NodeId, Partition),
     /// Homes are elsewhere than before: of these partitions.
     Rehomed(std::sync::Arc<[Partition]>),
     /// What was on its way from and to a node is lost.

@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 
 use super::message::Message;
 use crate::cluster::view::NodeId;
-use crate::cluster::{Addressed, Peers, Target};
+use crate::cluster::{Peers, Target, wire};
 use crate::directory::ShardSet;
 use crate::mailbox::Mailbox;
 use crate::route::Place;
@@ -66,7 +66,7 @@ impl Outgoing {
 
     fn push_away(&mut self, node: NodeId, target: Target, message: Message) {
         if self.peers.is_some() {
-            Addressed { target, message }.encode(self.away.entry(node).or_default());
+            wire::append(self.away.entry(node).or_default(), target, &message);
         }
     }
 
