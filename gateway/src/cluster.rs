@@ -4,8 +4,10 @@
 //! two nodes from deciding for one partition (`log`).
 
 pub mod datagram;
+pub mod homes;
 pub mod link;
 pub mod presence;
+pub mod receive;
 pub mod view;
 pub mod wire;
 
