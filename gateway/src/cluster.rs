@@ -3,8 +3,11 @@
 //! Nothing here decides what is true: a view may be old and a link may be lost at any time. Only the log's fencing keeps
 //! two nodes from deciding for one partition (`log`).
 
+pub mod members;
+pub mod network;
 pub mod view;
 
 pub mod datagram;
 pub mod link;
+pub mod mesh;
 pub mod wire;
