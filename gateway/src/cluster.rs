@@ -3,13 +3,18 @@
 //! Nothing here decides what is true: a view may be old and a link may be lost at any time. Only the log's fencing keeps
 //! two nodes from deciding for one partition (`log`).
 
+pub mod members;
+pub mod view;
+
 pub mod datagram;
-pub mod homes;
 pub mod link;
+pub mod mesh;
+pub mod network;
+pub mod wire;
+
+pub mod homes;
 pub mod presence;
 pub mod receive;
-pub mod view;
-pub mod wire;
 
 use crate::directory::ShardSet;
 use view::NodeId;

@@ -183,6 +183,12 @@ impl Link {
         self.open
     }
 
+    /// Whether the next is [`Output::Lost`].
+    pub fn has_given_up(&self) -> bool {
+        let now_open = self.open.then_some((self.epoch, self.peer_epoch));
+        self.dropped || (self.told.is_some() && self.told != now_open)
+    }
+
     /// What waits to be acknowledged, with some bytes for each piece.
     pub fn unacknowledged_bytes(&self) -> usize {
         self.outgoing.bytes
@@ -272,13 +278,13 @@ impl Link {
     /// What the link has for its owner, if anything. A batch stays the next until [`Link::taken`].
     #[allow(clippy::should_implement_trait, reason = "a link goes on after there was nothing")]
     pub fn next(&mut self) -> Option<Output> {
-        let now_open = self.open.then_some((self.epoch, self.peer_epoch));
-        if std::mem::take(&mut self.dropped) || (self.told.is_some() && self.told != now_open) {
+        if self.has_given_up() {
+            self.dropped = false;
             self.told = None;
             return Some(Output::Lost);
         }
         if self.told.is_none() && self.open {
-            self.told = now_open;
+            self.told = Some((self.epoch, self.peer_epoch));
             return Some(Output::Opened);
         }
         self.incoming.ready.front().cloned().map(Output::Batch)
