@@ -9,6 +9,7 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use crate::contest::Missing;
 use crate::timeline::Moment;
 
 /// A figure that was measured.
@@ -167,6 +168,9 @@ pub struct Table {
     /// Second by second, where the scenario is one that lasts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub moments: Vec<Moment>,
+    /// Servers that were to be compared with and were not there, or not to the end.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<Missing>,
     /// How people get to see it, where a line a figure is not it.
     #[serde(skip)]
     pub shown: Option<String>,
@@ -175,12 +179,22 @@ pub struct Table {
 impl Table {
     /// A scenario's figures.
     pub fn new(scenario: &'static str, figures: Vec<Figure>) -> Self {
-        Self { scenario, figures, run: RunOf::now(), moments: Vec::new(), shown: None }
+        Self { scenario, figures, run: RunOf::now(), moments: Vec::new(), missing: Vec::new(), shown: None }
     }
 
     /// With what was seen second by second.
     pub fn with_moments(self, moments: Vec<Moment>) -> Self {
         Self { moments, ..self }
+    }
+
+    /// With those who were not there, each once.
+    pub fn without(mut self, missing: impl IntoIterator<Item = Missing>) -> Self {
+        for one in missing {
+            if !self.missing.contains(&one) {
+                self.missing.push(one);
+            }
+        }
+        self
     }
 
     /// The same, for people in that form.

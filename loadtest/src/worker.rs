@@ -31,6 +31,8 @@ const LISTEN: Duration = Duration::from_millis(50);
 pub enum Order {
     /// Open sessions, and stay with them.
     Open(Sessions),
+    /// Say how many sessions have answered a ping (`hold`).
+    CountPinged,
     /// Create rooms (`idle`).
     CreateRooms(idle::Rooms),
     /// Make the rooms of a run that is driven, with the sessions that are open.
@@ -74,6 +76,8 @@ pub struct Sessions {
 pub enum Report {
     /// It is done.
     Done,
+    /// So many sessions have answered a ping.
+    Pinged(u64),
     /// One second of a run; the order is still being carried out.
     Second(Box<Second>),
     /// The run's time is over, and everything that was asked is answered.
@@ -107,6 +111,11 @@ impl Worker {
         let orders = child.stdin.take().context("no input")?;
         let reports = BufReader::new(child.stdout.take().context("no output")?).lines();
         Ok(Self { child, orders, reports })
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Gives an order; [`Worker::report`] waits until it is carried out.
@@ -202,6 +211,9 @@ impl Carrying {
                 fleet.open(&sessions.place()?, users, |_, _, _| {})?;
                 Ok(Report::Done)
             }
+            Order::CountPinged => Ok(Report::Pinged(
+                fleet.links.iter().filter(|link| link.has_answered_a_ping()).count() as u64,
+            )),
             Order::CreateRooms(rooms) => idle::create_rooms(fleet, &rooms).map(|()| Report::Done),
             Order::Gather(load) => {
                 self.driving = Some(Driving::gather(fleet, *load)?);

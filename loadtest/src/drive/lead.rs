@@ -16,7 +16,7 @@ use crate::timeline::{Moment, Second, Timeline};
 use crate::worker::{self, Order, Report, Sessions, Worker};
 
 /// Workers begin together, so long after they are told.
-const LEAD: Duration = Duration::from_millis(200);
+pub const LEAD: Duration = Duration::from_millis(200);
 
 /// How long a run is, and who drives it.
 #[derive(Args, Clone, Copy, Debug)]
@@ -229,7 +229,8 @@ fn share(all: u64, workers: u64, index: u64) -> Range<u64> {
 }
 
 impl Measured {
-    fn add(&mut self, other: Self) {
+    /// What another worker measured, too.
+    pub fn add(&mut self, other: Self) {
         self.acks_us.add(other.acks_us);
         self.deliveries_us.add(other.deliveries_us);
         self.acknowledged += other.acknowledged;

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::plot::{Line, Plot};
 use super::{Figure, Table, number};
+use crate::contest::Missing;
 use crate::timeline::{Moment, Percentiles};
 
 const STYLE: &str = include_str!("report.css");
@@ -27,6 +28,9 @@ pub fn page(table: &Table) -> String {
     page.push_str("<table>\n");
     table.figures.iter().for_each(|figure| row(&mut page, figure));
     page.push_str("</table>\n");
+    for Missing { name, why } in &table.missing {
+        let _ = writeln!(page, "<p><b>{}</b> {}</p>", escape(name), escape(why));
+    }
     plots(&mut page, &table.moments);
     let _ = write!(page, "</main>\n<script>{SCRIPT}</script>\n</html>\n");
     page

@@ -8,7 +8,7 @@
 use anyhow::bail;
 use clap::Args;
 
-use super::{Target, idle, sends};
+use super::{Started, idle, sends};
 use crate::drive::lead::Run;
 use crate::report::{Figure, Table};
 
@@ -28,7 +28,7 @@ const EXTRA_MEMBERS: u64 = 8;
 #[derive(Args, Clone, Debug)]
 pub struct Capacity {
     #[command(flatten)]
-    target: Target,
+    gateway: Started,
     /// Cores of the node that is asked about
     #[arg(long, default_value_t = 8)]
     cores: u64,
@@ -74,17 +74,12 @@ struct Costs {
 
 /// Runs it.
 pub fn run(capacity: &Capacity) -> anyhow::Result<Table> {
-    if capacity.target.start.is_none() {
-        bail!(
-            "capacity measures the gateway's memory and processor time, so it starts it itself: --start PROGRAM"
-        );
-    }
     if capacity.members < 2 {
         bail!("a room has at least two members (--members)");
     }
     eprintln!("1. sessions at rest");
     let idle = idle::measure(&idle::Idle {
-        target: capacity.target.clone(),
+        target: capacity.gateway.target(),
         small: capacity.idle_sessions / 4,
         large: capacity.idle_sessions,
         rooms: 20,
@@ -143,7 +138,7 @@ struct Knee {
 impl Capacity {
     fn measure(&self, rate: u64, members: u64) -> anyhow::Result<sends::Outcome> {
         sends::measure(&sends::Sends {
-            target: self.target.clone(),
+            target: self.gateway.target(),
             rate,
             sessions: self.sessions,
             rooms: 2_000,
@@ -242,7 +237,7 @@ mod tests {
             delivery_us: 4.0,
             log_bytes: 200.0,
         };
-        Cli::parse_from(["capacity"].iter().chain(args)).capacity.node(&costs)
+        Cli::parse_from(["capacity", "--start", "carillon"].iter().chain(args)).capacity.node(&costs)
     }
 
     fn value(figures: &[Figure], name: &str) -> f64 {
