@@ -2,6 +2,7 @@
 
 pub mod html;
 pub mod plot;
+pub mod search;
 
 use std::fmt;
 
@@ -11,6 +12,7 @@ use time::OffsetDateTime;
 
 use crate::contest::Missing;
 use crate::timeline::Moment;
+use search::Search;
 
 /// A figure that was measured.
 #[derive(Clone, Debug, Serialize)]
@@ -168,6 +170,9 @@ pub struct Table {
     /// Second by second, where the scenario is one that lasts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub moments: Vec<Moment>,
+    /// Rates that were tried, where the scenario looks for the highest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub search: Option<Search>,
     /// Servers that were to be compared with and were not there, or not to the end.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<Missing>,
@@ -179,12 +184,18 @@ pub struct Table {
 impl Table {
     /// A scenario's figures.
     pub fn new(scenario: &'static str, figures: Vec<Figure>) -> Self {
-        Self { scenario, figures, run: RunOf::now(), moments: Vec::new(), missing: Vec::new(), shown: None }
+        let (moments, search, missing, shown) = (Vec::new(), None, Vec::new(), None);
+        Self { scenario, figures, run: RunOf::now(), moments, search, missing, shown }
     }
 
     /// With what was seen second by second.
     pub fn with_moments(self, moments: Vec<Moment>) -> Self {
         Self { moments, ..self }
+    }
+
+    /// With the rates that were tried.
+    pub fn with_search(self, search: Search) -> Self {
+        Self { search: Some(search), ..self }
     }
 
     /// With those who were not there, each once.

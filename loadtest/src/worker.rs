@@ -156,6 +156,14 @@ pub fn wait(workers: &mut [Worker]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A worker's next second.
+pub fn second(worker: &mut Worker) -> anyhow::Result<Second> {
+    match worker.report()? {
+        Report::Second(second) => Ok(*second),
+        _ => bail!("a report of something else"),
+    }
+}
+
 /// The worker's own side: carries out orders until there are no more, and looks after its sessions meanwhile.
 pub fn run() -> anyhow::Result<()> {
     let (sender, orders) = mpsc::channel();
@@ -229,7 +237,10 @@ impl Carrying {
                 let driving = self.driving.as_mut().context(NOBODY)?;
                 Ok(Report::Settled(Box::new(driving.settle(fleet, &heads)?)))
             }
-            Order::Connect(load) => connect::connect(fleet, &load).map(Report::Connect),
+            Order::Connect(load) => {
+                connect::connect(fleet, &load, |second| say(&Report::Second(Box::new(second))))
+                    .map(Report::Connect)
+            }
             Order::Storm(load) => {
                 self.storming = Some(Storming::gather(fleet, load)?);
                 Ok(Report::Done)

@@ -138,8 +138,13 @@ fn soak_judges_memory_by_the_second_half() {
 
 #[test]
 fn connect_opens_at_the_rate_it_is_given() {
-    let figures = figures(&["connect", "--rate", "100", "--seconds", "2", "--workers", "2"]);
-    assert_eq!(value(&figures, "sessions opened"), 100.0);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let page = folder.path().join("report.html");
+    let page_argument = page.to_str().expect("a path of text");
+    let run = ["connect", "--rate", "100", "--seconds", "2", "--workers", "2", "--html", page_argument];
+    assert_eq!(value(&figures(&run), "sessions opened"), 100.0);
+    let page = std::fs::read_to_string(page).expect("a page");
+    assert_eq!(page.matches("<figure").count(), 4, "sessions, their latency, memory, processor");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use clap::Args;
 
 use super::{Started, idle, sends};
 use crate::drive::lead::Run;
+use crate::report::search::{Search, Try};
 use crate::report::{Figure, Table};
 
 /// The share of a node's cores and memory that may be spent: the rest is for bursts, reconnecting clients and the system.
@@ -126,13 +127,15 @@ pub fn run(capacity: &Capacity) -> anyhow::Result<Table> {
         Figure::new("a message on disk", costs.log_bytes, "bytes of the log"),
     ];
     figures.extend(capacity.node(&costs));
-    Ok(Table::new("capacity", figures))
+    let Knee { rate, tries, .. } = knee;
+    Ok(Table::new("capacity", figures).with_search(Search { tries, bound_ms: capacity.p99_ms, knee: rate }))
 }
 
 /// The highest rate that answers in time.
 struct Knee {
     rate: u64,
     good: Option<sends::Outcome>,
+    tries: Vec<Try>,
 }
 
 impl Capacity {
@@ -150,21 +153,21 @@ impl Capacity {
 
     /// Doubles the rate until sends take too long, and then halves the space between.
     fn knee(&self) -> anyhow::Result<Knee> {
-        let mut knee = Knee { rate: 0, good: None };
+        let mut knee = Knee { rate: 0, good: None, tries: Vec::new() };
         let mut bad = None;
         let mut rate = FIRST_RATE;
         let mut halvings = 0;
         while halvings < HALVINGS {
-            let mut outcome = self.measure(rate, 2)?;
+            let mut outcome = self.attempt(rate, &mut knee.tries)?;
             if !self.is_in_time(rate, &outcome) {
                 // Once may be somebody else's doing.
-                outcome = self.measure(rate, 2)?;
+                outcome = self.attempt(rate, &mut knee.tries)?;
             }
             let in_time = self.is_in_time(rate, &outcome);
             let verdict = if in_time { "in time" } else { "too late, twice" };
             eprintln!("   {rate} sends/s: 99 % within {:.1} ms: {verdict}", outcome.drive.ack_ms(0.99));
             match in_time {
-                true => knee = Knee { rate, good: Some(outcome) },
+                true => (knee.rate, knee.good) = (rate, Some(outcome)),
                 false => bad = Some(rate),
             }
             rate = match bad {
@@ -176,6 +179,13 @@ impl Capacity {
             };
         }
         Ok(knee)
+    }
+
+    fn attempt(&self, rate: u64, tries: &mut Vec<Try>) -> anyhow::Result<sends::Outcome> {
+        let outcome = self.measure(rate, 2)?;
+        let is_in_time = self.is_in_time(rate, &outcome);
+        tries.push(Try { rate, p99_ms: outcome.drive.ack_ms(0.99), is_in_time });
+        Ok(outcome)
     }
 
     fn is_in_time(&self, rate: u64, outcome: &sends::Outcome) -> bool {
