@@ -6,15 +6,17 @@
 //! - [`Log::tail`] hands out what is durable and nothing else, so nobody can act on what may yet vanish.
 //!
 //! [`FileLog`] keeps one directory per node (`docs/log.md` draws its bytes); [`MemoryLog`] promises the same
-//! until the process ends, for tests and simulation. The log knows nothing of rooms: its records are
+//! until the process ends, for tests and simulation; [`JetStreamLog`] is what several nodes share. The log knows nothing of rooms: its records are
 //! [`record`]'s business.
 
 pub mod file;
+pub mod jetstream;
 mod memory;
 pub mod record;
 
 pub use carillon_storage::{Partition, Positions};
 pub use file::{FileLog, FileLogConfig};
+pub use jetstream::{JetStreamConfig, JetStreamLog, Taken};
 pub use memory::MemoryLog;
 pub use record::{Record, records};
 
@@ -116,6 +118,10 @@ pub enum AppendError {
         /// What there is room for.
         bytes_max: usize,
     },
+    /// Another node is the partition's home now, or this one never was; nothing more of this node's is appended to it. Do
+    /// not come back: forget what was decided for the partition.
+    #[error("another node is the home of partition {0} now")]
+    Deposed(Partition),
     /// The disk failed, so nobody knows whether the group is there. The log takes no more: the node has to
     /// restart and read what the disk really holds.
     #[error("the log has failed and takes no more until the node restarts: {0}")]
