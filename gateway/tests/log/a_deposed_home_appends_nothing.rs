@@ -2,7 +2,7 @@
 //! new home goes on where the old one ended.
 
 use carillon_devservers::Nats;
-use carillon_gateway::log::{AppendError, JetStreamLog, Log, Taken};
+use carillon_gateway::log::{AppendError, HomeLog, JetStreamLog, Log, TakenOver};
 
 use crate::harness::{at, batch, jetstream, read_until};
 
@@ -11,16 +11,16 @@ async fn its_appends_are_refused_for_good() {
     let nats = Nats::start().unwrap();
     let (old, new) = (open(&nats), open(&nats));
     assert_eq!(old.append(vec![batch(0, 1)]).await, Err(AppendError::Deposed(0)));
-    assert_eq!(old.take(0).await.unwrap(), Taken { epoch: 1, position: 0, delivered: 0 });
+    assert_eq!(old.take(0).await.unwrap(), TakenOver { epoch: 1, position: 0, delivered: 0 });
     old.append(vec![batch(0, 1), batch(0, 2)]).await.unwrap();
 
-    assert_eq!(new.take(0).await.unwrap(), Taken { epoch: 2, position: 2, delivered: 0 });
+    assert_eq!(new.take(0).await.unwrap(), TakenOver { epoch: 2, position: 2, delivered: 0 });
     for _again in 0..3 {
         let refused = old.append(vec![batch(0, 3)]).await.unwrap_err();
         assert!(refused == AppendError::Deposed(0) && !refused.come_back());
     }
     new.append(vec![batch(0, 3)]).await.unwrap();
-    assert_eq!(old.take(0).await.unwrap(), Taken { epoch: 3, position: 3, delivered: 0 });
+    assert_eq!(old.take(0).await.unwrap(), TakenOver { epoch: 3, position: 3, delivered: 0 });
     assert_eq!(new.append(vec![batch(0, 4)]).await, Err(AppendError::Deposed(0)));
     assert_eq!(read_until(&old, at(0), &at(3)).await, [batch(0, 1), batch(0, 2), batch(0, 3)]);
 }
@@ -31,7 +31,7 @@ async fn what_it_had_under_way_is_there_or_refused() {
     let (old, new) = (open(&nats), open(&nats));
     old.take(0).await.unwrap();
     let waiting: Vec<_> = (1..=500).map(|position| old.append(vec![batch(0, position)])).collect();
-    let Taken { position, .. } = new.take(0).await.unwrap();
+    let TakenOver { position, .. } = new.take(0).await.unwrap();
     let mut acknowledged = 0;
     for append in waiting {
         match append.await {
@@ -72,7 +72,7 @@ async fn who_released_appends_nothing_and_has_settled_what_it_had() {
         append.await.unwrap();
     }
     assert_eq!(log.append(vec![batch(0, 51)]).await, Err(AppendError::Deposed(0)));
-    assert_eq!(open(&nats).take(0).await.unwrap(), Taken { epoch: 2, position: 50, delivered: 0 });
+    assert_eq!(open(&nats).take(0).await.unwrap(), TakenOver { epoch: 2, position: 50, delivered: 0 });
 }
 
 #[tokio::test]
@@ -85,7 +85,7 @@ async fn the_new_home_learns_up_to_where_was_delivered() {
     log.append(vec![batch(0, 2)]).await.unwrap();
     // Homes that append nothing pass on what they were told.
     for epoch in 2..5 {
-        assert_eq!(open(&nats).take(0).await.unwrap(), Taken { epoch, position: 2, delivered: 1 });
+        assert_eq!(open(&nats).take(0).await.unwrap(), TakenOver { epoch, position: 2, delivered: 1 });
     }
 }
 

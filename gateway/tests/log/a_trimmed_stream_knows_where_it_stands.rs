@@ -2,7 +2,7 @@
 //! positions, epochs and deliveries go on.
 
 use carillon_devservers::Nats;
-use carillon_gateway::log::{AppendError, JetStreamConfig, JetStreamLog, Log, LogError, Taken};
+use carillon_gateway::log::{AppendError, HomeLog, JetStreamConfig, JetStreamLog, Log, LogError, TakenOver};
 
 use crate::harness::{at, batch, jetstream, large, read_until};
 
@@ -18,7 +18,7 @@ async fn all_of_it_is_archived() {
 
     let other = JetStreamLog::open(jetstream(&nats)).unwrap();
     assert_eq!(other.last(), at(20));
-    assert_eq!(other.take(0).await.unwrap(), Taken { epoch: 2, position: 20, delivered: 0 });
+    assert_eq!(other.take(0).await.unwrap(), TakenOver { epoch: 2, position: 20, delivered: 0 });
     other.append(vec![batch(0, 21)]).await.unwrap();
     assert_eq!(read_until(&other, at(20), &at(21)).await, [batch(0, 21)]);
 }

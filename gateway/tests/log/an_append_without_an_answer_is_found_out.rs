@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use carillon_devservers::Nats;
-use carillon_gateway::log::{AppendError, JetStreamConfig, JetStreamLog, Log};
+use carillon_gateway::log::{AppendError, HomeLog, JetStreamConfig, JetStreamLog, Log};
 use futures_util::FutureExt;
 
 use crate::cut::Wire;

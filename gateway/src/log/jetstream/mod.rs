@@ -2,7 +2,7 @@
 //!
 //! - An append is durable when most of the stream's replicas have it (on their disks, where NATS runs with
 //!   `sync_interval: always`; it does not by default).
-//! - [`JetStreamLog::take`] makes this node a partition's home: it appends a message that says so, after the last one
+//! - [`HomeLog::take`] makes this node a partition's home: it appends a message that says so, after the last one
 //!   there is, with an epoch one higher. Every message names the sequence of the one before it
 //!   (`Nats-Expected-Last-Subject-Sequence`), so from then on whatever the home before sends is refused. No clock, no
 //!   lease, no view of who lives is believed.
@@ -39,7 +39,9 @@ use self::shared::Shared;
 use self::streams::{NoAnswer, Streams};
 use self::trim::Trimmer;
 use self::writer::{Command, Waiting, Writer};
-use super::{AppendError, Batch, Log, LogError, LogStatus, Partition, Positions, SettlesBy, Tail};
+use super::{
+    AppendError, Batch, HomeLog, Log, LogError, LogStatus, Partition, Positions, SettlesBy, Tail, TakenOver,
+};
 
 /// How long the log waits for NATS when it is opened.
 const OPENING: Duration = Duration::from_secs(15);
@@ -122,18 +124,6 @@ impl JetStreamConfig {
     }
 }
 
-/// What a home begins with.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Taken {
-    /// One more than that of the partition's home before.
-    pub epoch: u64,
-    /// The last position of the partition: read up to it before deciding anything; the next append has one more.
-    pub position: u64,
-    /// Up to where the homes before said that they had handed out deliveries ([`JetStreamLog::delivered`]); they may
-    /// have got further without having said so.
-    pub delivered: u64,
-}
-
 /// A log in JetStream, as one node sees it. Dropping it waits a moment for what is under way.
 pub struct JetStreamLog {
     partitions: Partition,
@@ -194,63 +184,6 @@ impl JetStreamLog {
             log.wait_for(future::try_join_all(all), OPENING).unwrap_or_else(|| Err(no_answer()))?;
         }
         Ok(log)
-    }
-
-    /// Makes this node the partition's home; resolves when that holds, however long that takes. The home before can
-    /// append no more. Dropping the future gives up.
-    pub fn take(&self, partition: Partition) -> BoxFuture<'static, Result<Taken, LogError>> {
-        let (done, outcome) = oneshot::channel();
-        if let Err(error) = self.send(partition, Command::Take(done)) {
-            return future::ready(Err(LogError::Setting(error.to_string()))).boxed();
-        }
-        outcome.map(|outcome| outcome.unwrap_or_else(|_| Err(no_answer()))).boxed()
-    }
-
-    /// Appends nothing more to the partition; resolves once what was under way is settled. From then on appends are
-    /// [`AppendError::Deposed`].
-    pub fn release(&self, partition: Partition) -> BoxFuture<'static, ()> {
-        let (done, outcome) = oneshot::channel();
-        if self.send(partition, Command::Release(done)).is_err() {
-            return future::ready(()).boxed();
-        }
-        outcome.map(|_| ()).boxed()
-    }
-
-    /// Up to where deliveries were handed out. The partition's next message says so to whoever takes it over.
-    pub fn delivered(&self, partition: Partition, position: u64) {
-        self.shared.set_delivered(partition, position);
-    }
-
-    /// Asks NATS where every partition ends, for [`Log::last`].
-    pub fn refresh(&self) -> BoxFuture<'static, Result<(), LogError>> {
-        let (streams, shared, partitions) = (self.tails.clone(), self.shared.clone(), self.partitions);
-        let asking = self.runtime.spawn(async move { refresh(&streams, &shared, partitions).await });
-        asking.map(|asked| asked.unwrap_or_else(|_| Err(no_answer()))).boxed()
-    }
-
-    /// The same as [`Log::tail`], of some partitions only. `after` has a position for every partition nevertheless;
-    /// those of the others are not looked at.
-    ///
-    /// Both wait some seconds for NATS, on the thread that calls: not for a shard's. Where NATS does not answer in that
-    /// time, what is wrong comes out of the first read.
-    pub fn tail_of(&self, partitions: &[Partition], after: &Positions) -> Result<Box<dyn Tail>, LogError> {
-        if after.len() != usize::from(self.partitions) {
-            let (found, expected) = (self.partitions, after.len() as Partition);
-            return Err(LogError::Partitions { place: "use".to_owned(), found, expected });
-        }
-        if let Some(partition) = partitions.iter().find(|&&partition| partition >= self.partitions) {
-            return Err(LogError::Setting(AppendError::NoPartition(*partition).to_string()));
-        }
-        let (tail, followers, located) =
-            tail::tail(&self.reading, &self.tails, &self.shared, partitions, after);
-        for follower in followers {
-            self.runtime.spawn(follower.run());
-        }
-        let located = future::join_all(located);
-        for outcome in self.wait_for(located, LOCATING).into_iter().flatten().flatten() {
-            outcome?;
-        }
-        Ok(Box::new(tail))
     }
 
     /// Has the log's thread do something, and waits for it here, so long.
@@ -328,7 +261,7 @@ impl Log for JetStreamLog {
         SettlesBy::Partition
     }
 
-    /// See [`JetStreamLog::tail_of`].
+    /// See [`HomeLog::tail_of`].
     fn tail(&self, after: Positions) -> Result<Box<dyn Tail>, LogError> {
         let all: Vec<_> = (0..self.partitions).collect();
         self.tail_of(&all, &after)
@@ -340,13 +273,63 @@ impl Log for JetStreamLog {
         });
     }
 
-    /// What is known: own appends at once, others' as a tail sees them or [`JetStreamLog::refresh`] asks for them.
+    /// What is known: own appends at once, others' as a tail sees them or [`HomeLog::refresh`] asks for them.
     fn last(&self) -> Positions {
         self.shared.last()
     }
 
     fn status(&self) -> LogStatus {
         self.shared.status()
+    }
+}
+
+impl HomeLog for JetStreamLog {
+    fn take(&self, partition: Partition) -> BoxFuture<'static, Result<TakenOver, LogError>> {
+        let (done, outcome) = oneshot::channel();
+        if let Err(error) = self.send(partition, Command::Take(done)) {
+            return future::ready(Err(LogError::Setting(error.to_string()))).boxed();
+        }
+        outcome.map(|outcome| outcome.unwrap_or_else(|_| Err(no_answer()))).boxed()
+    }
+
+    fn release(&self, partition: Partition) -> BoxFuture<'static, ()> {
+        let (done, outcome) = oneshot::channel();
+        if self.send(partition, Command::Release(done)).is_err() {
+            return future::ready(()).boxed();
+        }
+        outcome.map(|_| ()).boxed()
+    }
+
+    fn delivered(&self, partition: Partition, position: u64) {
+        self.shared.set_delivered(partition, position);
+    }
+
+    fn refresh(&self) -> BoxFuture<'static, Result<(), LogError>> {
+        let (streams, shared, partitions) = (self.tails.clone(), self.shared.clone(), self.partitions);
+        let asking = self.runtime.spawn(async move { refresh(&streams, &shared, partitions).await });
+        asking.map(|asked| asked.unwrap_or_else(|_| Err(no_answer()))).boxed()
+    }
+
+    /// Waits some seconds for NATS, on the thread that calls. Where NATS does not answer in that time, what is wrong comes
+    /// out of the first read.
+    fn tail_of(&self, partitions: &[Partition], after: &Positions) -> Result<Box<dyn Tail>, LogError> {
+        if after.len() != usize::from(self.partitions) {
+            let (found, expected) = (self.partitions, after.len() as Partition);
+            return Err(LogError::Partitions { place: "use".to_owned(), found, expected });
+        }
+        if let Some(partition) = partitions.iter().find(|&&partition| partition >= self.partitions) {
+            return Err(LogError::Setting(AppendError::NoPartition(*partition).to_string()));
+        }
+        let (tail, followers, located) =
+            tail::tail(&self.reading, &self.tails, &self.shared, partitions, after);
+        for follower in followers {
+            self.runtime.spawn(follower.run());
+        }
+        let located = future::join_all(located);
+        for outcome in self.wait_for(located, LOCATING).into_iter().flatten().flatten() {
+            outcome?;
+        }
+        Ok(Box::new(tail))
     }
 }
 

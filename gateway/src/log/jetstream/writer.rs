@@ -27,12 +27,11 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::Taken;
 use super::connection::Connection;
 use super::message::{Author, BATCH_OVERHEAD, HEADER_LEN, Header};
 use super::shared::Shared;
 use super::streams::{NoAnswer, Streams};
-use crate::log::{AppendError, Batch, LogError, Partition};
+use crate::log::{AppendError, Batch, LogError, Partition, TakenOver};
 
 /// Small groups that wait are put into one message up to this size; a larger one stays small enough to be stored by
 /// itself in a few milliseconds.
@@ -46,7 +45,7 @@ const AGAIN_MAX: Duration = Duration::from_millis(500);
 pub(super) enum Command {
     Append(Waiting),
     /// Becomes the partition's home.
-    Take(oneshot::Sender<Result<Taken, LogError>>),
+    Take(oneshot::Sender<Result<TakenOver, LogError>>),
     /// Is its home no more.
     Release(oneshot::Sender<()>),
     /// Says when everything before it is settled.
@@ -75,7 +74,7 @@ pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
     pub(super) append_timeout: Duration,
     pub(super) queue: UnboundedReceiver<Command>,
-    /// Taken from the queue, but for later.
+    /// TakenOver from the queue, but for later.
     pub(super) held: Option<Command>,
     pub(super) home: Option<Home>,
 }
@@ -289,7 +288,7 @@ impl Writer {
     }
 
     /// Becomes the partition's home: says so in the log, until that holds or nobody waits for it any more.
-    async fn take(&mut self, mut done: oneshot::Sender<Result<Taken, LogError>>) {
+    async fn take(&mut self, mut done: oneshot::Sender<Result<TakenOver, LogError>>) {
         self.home = None;
         let mut changes = self.connection.changes();
         let mut again = AGAIN;
@@ -320,7 +319,7 @@ impl Writer {
     }
 
     /// Appends a message without batches after the last one there is. Nothing comes of it if that is not the last.
-    async fn try_take(&mut self) -> Result<Option<Taken>, NoAnswer> {
+    async fn try_take(&mut self) -> Result<Option<TakenOver>, NoAnswer> {
         let last = self.streams.last(self.partition).await?;
         let (before, position, sequence) = match &last {
             None => (Header::default(), 0, 0),
@@ -344,7 +343,7 @@ impl Writer {
         self.shared.saw(self.partition, position);
         self.home = Some(Home { epoch, number: 1, sequence, position });
         tracing::debug!(partition = self.partition, epoch, position, "taken");
-        Ok(Some(Taken { epoch, position, delivered: before.delivered }))
+        Ok(Some(TakenOver { epoch, position, delivered: before.delivered }))
     }
 
     fn header(&self, author: Author, first: u64) -> Header {
