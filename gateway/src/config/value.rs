@@ -317,6 +317,34 @@ impl Word for WebOrigin {
     }
 }
 
+/// The URL of a NATS server.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct NatsServer(String);
+
+impl NatsServer {
+    /// The URL as it was given.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Word for NatsServer {
+    const KIND: &'static str = "URL";
+    const ONE: &'static str = "a NATS server such as nats://nats.example.com:4222";
+    const MANY: &'static str = "a list of NATS servers such as nats://nats.example.com:4222";
+
+    fn read(text: &str) -> Option<Self> {
+        let (scheme, host) = text.split_once("://")?;
+        let whole =
+            matches!(scheme, "nats" | "tls") && !host.is_empty() && !host.contains(['/', '?', '#', ' ']);
+        whole.then(|| Self(text.to_owned()))
+    }
+
+    fn write(&self) -> String {
+        self.0.clone()
+    }
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LogFormat {

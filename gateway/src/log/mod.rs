@@ -6,15 +6,17 @@
 //! - [`Log::tail`] hands out what is durable and nothing else, so nobody can act on what may yet vanish.
 //!
 //! [`FileLog`] keeps one directory per node (`docs/log.md` draws its bytes); [`MemoryLog`] promises the same
-//! until the process ends, for tests and simulation. The log knows nothing of rooms: its records are
-//! [`record`]'s business.
+//! until the process ends, for tests and simulation; [`JetStreamLog`] is the one that several nodes share. The log
+//! knows nothing of rooms: its records are [`record`]'s business.
 
 pub mod file;
+pub mod jetstream;
 mod memory;
 pub mod record;
 
 pub use carillon_storage::{Partition, Positions};
 pub use file::{FileLog, FileLogConfig};
+pub use jetstream::{JetStreamConfig, JetStreamLog};
 pub use memory::MemoryLog;
 pub use record::{Record, records};
 
@@ -134,7 +136,7 @@ pub enum AppendError {
         /// The batch's.
         found: u64,
     },
-    /// Another node is the partition's home now. Do not come back; it decides.
+    /// Another node is the partition's home now, or this one never was. Do not come back; it decides.
     #[error("another node is the home of partition {0} now")]
     Deposed(Partition),
     /// There is no such partition. Do not come back.
