@@ -102,11 +102,15 @@ pub(crate) fn bytes(seq: u64) -> Vec<u8> {
 }
 
 pub(crate) fn event(room: RoomId, seq: u64) -> Change {
-    Change::Event { room, seq, bytes: bytes(seq) }
+    Change::Event { room, seq, bytes: bytes(seq), changed_seq: seq }
 }
 
 pub(crate) fn named(room: RoomId, name: &str) -> Change {
-    Change::Room { room, name: name.into() }
+    named_at(room, name, 0)
+}
+
+pub(crate) fn named_at(room: RoomId, name: &str, seq: u64) -> Change {
+    Change::Room { room, name: name.into(), seq }
 }
 
 /// A head where every event is a message.
@@ -118,16 +122,17 @@ pub(crate) fn joined(room: RoomId, user: UserId, seq: u64) -> Change {
     Change::MemberJoined { room, user, role: Role::Member, seq, ordinal: seq }
 }
 
-pub(crate) fn gone(room: RoomId, user: UserId) -> Change {
-    Change::MemberGone { room, user }
+pub(crate) fn gone(room: RoomId, user: UserId, seq: u64) -> Change {
+    Change::MemberGone { room, user, seq }
 }
 
 pub(crate) fn read(room: RoomId, user: UserId, seq: u64) -> Change {
     Change::ReadMarker { room, user, seq, ordinal: seq, at_ms: 2000 + seq }
 }
 
+/// A message of theirs, where every event is a message.
 pub(crate) fn own_send(room: RoomId, user: UserId, ordinal: u64) -> Change {
-    Change::OwnSend { room, user, ordinal }
+    Change::OwnSend { room, user, seq: ordinal, ordinal }
 }
 
 pub(crate) fn sent_row(at_ms: u64) -> SentRow {
