@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use carillon_gateway::config::Config;
 use carillon_gateway::connections::Key;
-use carillon_gateway::home::{Found, Home, Loaded};
+use carillon_gateway::home::{Found, Home, Loaded, Sealed};
+use carillon_gateway::log::SettlesBy;
 use carillon_gateway::route::Route;
 use carillon_gateway::shard::message::{Origin, Request};
 use carillon_protocol::Frame;
@@ -30,7 +31,7 @@ impl Sequencing {
     pub fn new(members: u64) -> Self {
         let route = Route { partitions: PARTITIONS, shards: 1 };
         let archived = vec![0; usize::from(PARTITIONS)];
-        let mut home = Home::new(Arc::new(Config::default()), route, 0, &archived);
+        let mut home = Home::new(Arc::new(Config::default()), route, 0, &archived, SettlesBy::Group);
         let rows = (1..=members).map(member).collect();
         let row = RoomRow { name: "bench".to_owned(), member_count: members, ..RoomRow::default() };
         // A question makes the home want the room; the answer to it does not matter.
@@ -62,14 +63,21 @@ impl Sequencing {
         for (request, _) in std::mem::take(&mut self.home.wants.lookups) {
             self.home.found(NOW_MS, request, Ok(Found::Sent(None)));
         }
-        let sealed = self.home.seal();
-        for batch in &sealed.batches {
-            self.archived[usize::from(batch.partition)] = batch.position;
-        }
+        let mut appends = Vec::new();
+        self.home.seal(1, |sealed| {
+            if let Sealed::Append { lane, number, batches } = sealed {
+                batches.iter().for_each(|batch| self.archived[usize::from(batch.partition)] = batch.position);
+                appends.push((lane, number));
+            }
+        });
         let archived = &self.archived;
-        let owed = self.home.appended(Ok(()), &|partition| archived[usize::from(partition)]);
+        let durable = |partition| archived[usize::from(partition)];
+        let mut owed = 0;
+        for (lane, number) in appends {
+            owed += self.home.appended(lane, number, Ok(()), &durable).len();
+        }
         self.home.archived(archived);
-        owed.len()
+        owed
     }
 }
 

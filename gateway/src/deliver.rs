@@ -1,5 +1,6 @@
 //! Handing events to the sessions of this shard: which connections a delivery is for.
 
+use carillon_protocol::frame::Head;
 use carillon_protocol::{RoomId, UserId};
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
@@ -106,6 +107,17 @@ impl Local {
     /// Whether any session here gets this large room's events.
     pub fn has_subscribers(&self, room: RoomId) -> bool {
         self.subscribers.contains_key(&room)
+    }
+
+    /// The subscribers of a large room, where less than up to `head` was handed on here.
+    pub fn behind(&mut self, head: Head) -> Vec<Key> {
+        match self.subscribers.get_mut(&head.room) {
+            Some(subscribers) if subscribers.head_seq < head.seq => {
+                subscribers.head_seq = head.seq;
+                subscribers.keys.clone()
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// A large room's last seq, if it moved at this tick or after.

@@ -31,6 +31,8 @@ pub mod follow;
 pub mod home;
 pub mod log;
 
+pub mod cluster;
+
 pub mod deliver;
 pub mod delivery;
 pub mod directory;

@@ -26,7 +26,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use carillon_protocol::{RoomId, UserId};
 use carillon_storage::{Positions, Store};
 use futures_util::future::LocalBoxFuture;
-use futures_util::stream::{FuturesOrdered, FuturesUnordered, StreamExt};
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use hashbrown::HashMap;
 use mio::{Events, Token};
 use tokio::io::unix::AsyncFd;
@@ -39,7 +39,8 @@ use crate::connections::{Connections, Key};
 use crate::deliver::Local;
 use crate::directory::{Directory, ShardSet};
 use crate::follow::archive::ArchiveStatus;
-use crate::home::Home;
+use crate::home::lane::LaneId;
+use crate::home::{Home, Sealed};
 use crate::limits::Admission;
 use crate::listen::Door;
 use crate::log::{AppendError, Log};
@@ -109,7 +110,7 @@ pub struct Shard {
     asker: Asker,
     /// Which shards want a large room's events, for rooms that live here.
     interest: HashMap<RoomId, ShardSet, foldhash::fast::RandomState>,
-    appends: FuturesOrdered<LocalBoxFuture<'static, Result<(), AppendError>>>,
+    appends: FuturesUnordered<LocalBoxFuture<'static, Appended>>,
     tasks: FuturesUnordered<LocalBoxFuture<'static, Done>>,
     looking_up: bool,
     /// New sessions whose large rooms are not known yet.
@@ -151,10 +152,18 @@ impl Ticks {
     }
 }
 
+/// What became of an append.
+struct Appended {
+    lane: LaneId,
+    /// Its number in the lane.
+    number: u64,
+    result: Result<(), AppendError>,
+}
+
 /// Ends a turn's waiting.
 enum Woken {
     Sockets,
-    Append(Result<(), AppendError>),
+    Append(Appended),
     Task(Done),
     /// A task has a question for another shard.
     Asked,
@@ -187,12 +196,18 @@ impl Shard {
             connections: Connections::default(),
             refused: 0,
             local: Local::default(),
-            home: Home::new(Arc::clone(&node.config), node.route, me, &node.log.last()),
+            home: Home::new(
+                Arc::clone(&node.config),
+                node.route,
+                me,
+                &node.log.last(),
+                node.log.settles_by(),
+            ),
             mailbox,
             outgoing: Outgoing::new(me, mailboxes),
             asker: Asker::default(),
             interest: HashMap::default(),
-            appends: FuturesOrdered::new(),
+            appends: FuturesUnordered::new(),
             tasks: FuturesUnordered::new(),
             looking_up: false,
             arrivals: VecDeque::new(),
@@ -228,7 +243,7 @@ impl Shard {
         while let Some(what) = woken {
             match what {
                 Woken::Sockets | Woken::Asked => {}
-                Woken::Append(result) => self.appended(result),
+                Woken::Append(appended) => self.appended(appended),
                 Woken::Task(done) => self.done(done),
                 Woken::Tick => self.tick(),
             }
@@ -258,7 +273,7 @@ impl Shard {
         // Sockets last: every turn looks at them anyway, so they never keep the others from their turn.
         let woken = tokio::select! {
             biased;
-            Some(result) = self.appends.next() => Woken::Append(result),
+            Some(appended) = self.appends.next() => Woken::Append(appended),
             woken = next_task(&mut self.tasks, &self.asker) => woken,
             _ = self.ticks.interval.tick() => Woken::Tick,
             guard = self.sockets.readable() => {
@@ -274,8 +289,8 @@ impl Shard {
     /// What is ready without waiting.
     fn ready_now(&mut self) -> Option<Woken> {
         use futures_util::future::FutureExt;
-        if let Some(Some(result)) = self.appends.next().now_or_never() {
-            return Some(Woken::Append(result));
+        if let Some(Some(appended)) = self.appends.next().now_or_never() {
+            return Some(Woken::Append(appended));
         }
         if let Some(Some(done)) = self.tasks.next().now_or_never() {
             return Some(Woken::Task(done));
@@ -335,10 +350,11 @@ impl Shard {
             Message::Request(request) => self.home_request(request),
             Message::Reply(to, reply) => self.reply_here(to, reply),
             Message::Deliver(delivery) => self.deliver_here(delivery),
-            Message::Membership(membership) => self.home.users.change(membership),
-            Message::Subscribe { room, users } => self.subscribe_users(room, &users),
+            Message::Membership(membership) => self.membership(membership),
+            Message::Subscribe { room, users, head_seq } => self.subscribe_users(room, &users, head_seq),
             Message::Unsubscribe { room, user } => self.unsubscribe_user(room, user),
             Message::Interest { room, shard, wanted } => self.interested(room, shard, wanted),
+            Message::Interesting(head) => self.catch_up_subscribers(head),
             Message::Replaced { user, device } => self.replace(user, &device, None),
             Message::Ask(shard, number, question) => self.asked(shard, number, question),
             Message::Tell(number, answer) => self.asker.told(number, answer),
@@ -348,24 +364,26 @@ impl Shard {
         }
     }
 
-    /// Closes the turn for the log: one append of all that was decided.
+    /// Closes the turn for the log: one append of all that was decided, or one for each partition, as the log has it.
     fn append(&mut self) {
         self.hand_out();
-        if self.appends.len() >= APPENDS_MAX {
-            return;
-        }
-        let sealed = self.home.seal();
-        if !sealed.batches.is_empty() {
-            self.appends.push_back(Box::pin(self.node.log.append(sealed.batches)));
-        }
-        self.pay(sealed.after);
+        let mut at_once = Vec::new();
+        let (log, appends) = (&self.node.log, &self.appends);
+        self.home.seal(APPENDS_MAX, |sealed| match sealed {
+            Sealed::Append { lane, number, batches } => {
+                let append = log.append(batches);
+                appends.push(Box::pin(async move { Appended { lane, number, result: append.await } }));
+            }
+            Sealed::Owed(after) => at_once.extend(after),
+        });
+        self.pay(at_once);
     }
 
-    /// The oldest append has come back.
-    fn appended(&mut self, result: Result<(), AppendError>) {
+    /// An append has come back.
+    fn appended(&mut self, appended: Appended) {
         let log = &self.node.log;
         let durable = |partition| log.last().get(usize::from(partition)).copied().unwrap_or(0);
-        let owed = self.home.appended(result, &durable);
+        let owed = self.home.appended(appended.lane, appended.number, appended.result, &durable);
         self.pay(owed);
     }
 

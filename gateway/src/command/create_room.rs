@@ -36,7 +36,7 @@ pub fn decide(id: RoomId, turn: &mut Turn<'_>, name: &str, members: &[UserId]) -
     }
     let everyone = room.members.list();
     let body = EventBody::RoomCreated { name: Cow::Borrowed(name), members: others };
-    room.joined(turn.ledger, &everyone, turn.settings.inbox_limit);
+    room.joined(turn.ledger, &everyone, first.seq, turn.settings.inbox_limit);
     let audience = room.audience();
     let head = turn.ledger.event(&mut room, turn.user, body, audience, turn.now_ms);
     turn.ack(head)?;

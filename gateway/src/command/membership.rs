@@ -41,7 +41,7 @@ pub fn add(room: &mut Room, turn: &mut Turn<'_>, users: &[UserId]) -> Decision {
     for &user in &new {
         turn.ledger.join(room, user, Role::Member, head);
     }
-    room.joined(turn.ledger, &new.as_slice().into(), turn.settings.inbox_limit);
+    room.joined(turn.ledger, &new.as_slice().into(), head.seq, turn.settings.inbox_limit);
     let audience = room.audience();
     let body = EventBody::MembersAdded { members: new };
     let head = turn.ledger.event(room, turn.user, body, audience, turn.now_ms);
@@ -85,7 +85,7 @@ fn part(room: &mut Room, turn: &mut Turn<'_>, user: UserId, body: EventBody<'_>)
     let head = turn.ledger.event(room, turn.user, body, audience, turn.now_ms);
     // A room that was large once may have subscribers still.
     turn.ledger.after(After::Unsubscribe(room.id, user));
-    turn.ledger.membership(room.id, user, false);
+    turn.ledger.membership(room.id, user, false, None);
     turn.ack(head)
 }
 

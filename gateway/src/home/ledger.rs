@@ -19,6 +19,8 @@ pub struct Ledger {
     pub position: u64,
     /// How far it is archived.
     pub archived: u64,
+    /// Requests decided since the last seal.
+    pub requests: usize,
     records: Vec<u8>,
     after: Vec<After>,
     undo: Vec<Undo>,
@@ -138,6 +140,7 @@ impl Ledger {
             partition,
             position,
             archived: position,
+            requests: 0,
             records: Vec::new(),
             after: Vec::new(),
             undo: Vec::new(),
@@ -206,14 +209,20 @@ impl Ledger {
     }
 
     /// Owes a user's home the news that their list of rooms changed with what is being written.
-    pub fn membership(&mut self, room: RoomId, user: UserId, joined: bool) {
+    /// `large_seq` is its event in a large room.
+    pub fn membership(&mut self, room: RoomId, user: UserId, joined: bool, large_seq: Option<u64>) {
         let (partition, position) = (self.partition, self.next_position());
-        self.after.push(After::Membership(Membership { user, room, joined, partition, position }));
+        self.after.push(After::Membership(Membership { user, room, joined, large_seq, partition, position }));
     }
 
     /// Owes something once what was written so far is durable.
     pub fn after(&mut self, after: After) {
         self.after.push(after);
+    }
+
+    /// Whether anything was written or owed since the last seal.
+    pub fn has_any(&self) -> bool {
+        !self.records.is_empty() || !self.after.is_empty()
     }
 
     /// Bytes written since the last seal.

@@ -4,6 +4,7 @@
 //! then does anyone hear of it. It waits for nobody: what it needs from the store it says in [`Wants`], and goes on
 //! with other rooms until the answer is there. It does no I/O and reads no clock.
 
+pub mod lane;
 pub mod ledger;
 pub mod members;
 pub mod reading;
@@ -24,9 +25,10 @@ use crate::command::sync::FromStore;
 use crate::command::{self, Decided, Refusal, Turn};
 use crate::config::Config;
 use crate::delivery::Delivery;
-use crate::log::{AppendError, Batch};
+use crate::log::{AppendError, Batch, SettlesBy};
 use crate::route::Route;
 use crate::shard::message::{Origin, Reply, Request};
+use lane::{Lane, LaneId};
 use ledger::{Ack, After, Ledger, Page, Read, Undo};
 use room::{Head, Room};
 use sent_ids::Known;
@@ -45,9 +47,8 @@ pub struct Home {
     rooms: HashMap<RoomId, Slot, foldhash::fast::RandomState>,
     /// Rooms in memory, in the order in which they are to be looked at, and when.
     visits: VecDeque<(u64, RoomId)>,
-    in_flight: VecDeque<Appending>,
-    /// After a failed append: what is under way settles before anything new is taken.
-    settling: Option<Settling>,
+    lanes: HashMap<LaneId, Lane, foldhash::fast::RandomState>,
+    settles_by: SettlesBy,
     /// Requests that wait for the store.
     waiting: usize,
     /// Rooms that requests are looked up for, and how many: these forget nothing meanwhile, so that what was not in the
@@ -69,25 +70,11 @@ enum Slot {
     Active(Box<Room>),
 }
 
-/// One append that is under way.
-struct Appending {
-    after: Vec<After>,
-    undo: Vec<Undo>,
-    requests: usize,
-}
-
 /// How much waits for the log.
 #[derive(Default)]
 struct Load {
     requests: usize,
     bytes: usize,
-}
-
-/// What failed appends leave to be taken back.
-#[derive(Default)]
-struct Settling {
-    undo: Vec<Undo>,
-    rooms: Vec<RoomId>,
 }
 
 /// What a home needs from the store.
@@ -149,8 +136,15 @@ pub struct Loaded {
 }
 
 impl Home {
-    /// The home of one shard's partitions; their logs end at `last`, all of it archived.
-    pub fn new(settings: Arc<Config>, route: Route, shard: u16, last: &Positions) -> Self {
+    /// The home of one shard's partitions; their logs end at `last`, all of it archived. The log settles appends
+    /// by `settles_by`.
+    pub fn new(
+        settings: Arc<Config>,
+        route: Route,
+        shard: u16,
+        last: &Positions,
+        settles_by: SettlesBy,
+    ) -> Self {
         let mine = (0..route.partitions).filter(|&partition| route.shard_of(partition) == shard);
         let ledgers = mine.map(|partition| (partition, Ledger::new(partition, last[usize::from(partition)])));
         Self {
@@ -159,8 +153,8 @@ impl Home {
             ledgers: ledgers.collect(),
             rooms: HashMap::default(),
             visits: VecDeque::new(),
-            in_flight: VecDeque::new(),
-            settling: None,
+            lanes: HashMap::default(),
+            settles_by,
             waiting: 0,
             looking_up: HashMap::default(),
             deciding: Load::default(),
@@ -173,7 +167,7 @@ impl Home {
     /// Decides a request about a room, or lets it wait for the room.
     pub fn request(&mut self, now_ms: u64, request: Request<'_>) {
         let Some(id) = command::room_of(&request.frame) else { return };
-        if self.settling.is_some() {
+        if self.is_settling(id) {
             return self.refuse(&request, Refusal::later(ErrorCode::UNAVAILABLE));
         }
         if self.is_full() {
@@ -199,7 +193,7 @@ impl Home {
     /// Whether as much waits for the store and the log as may. A turn that is larger than the log takes at once would
     /// be refused as a whole.
     fn is_full(&self) -> bool {
-        let under_way: usize = self.in_flight.iter().map(|appending| appending.requests).sum();
+        let under_way: usize = self.lanes.values().map(Lane::requests).sum();
         self.waiting + self.deciding.requests + under_way >= self.settings.requests_waiting_max
             || self.deciding.bytes as u64 >= self.settings.log_segment_bytes / 4
     }
@@ -230,7 +224,7 @@ impl Home {
         self.waiting -= 1;
         let Some(id) = command::room_of(&request.frame) else { return };
         match found {
-            Ok(found) if self.settling.is_none() => self.go_on(now_ms, id, request, found),
+            Ok(found) if !self.is_settling(id) => self.go_on(now_ms, id, request, found),
             _ => self.refuse(&request, Refusal::later(ErrorCode::UNAVAILABLE)),
         }
         self.looked_up(id);
@@ -252,50 +246,72 @@ impl Home {
         self.decide(now_ms, id, request);
     }
 
-    /// Closes the turn: one append of everything that was decided. Where nothing was, what is owed comes back at once.
-    pub fn seal(&mut self) -> Sealed {
-        let (mut batches, mut after, mut undo) = (Vec::new(), Vec::new(), Vec::new());
-        for page in self.ledgers.values_mut().map(Ledger::seal) {
-            batches.extend(page.batch);
-            after.extend(page.after);
-            undo.extend(page.undo);
-        }
-        let requests = std::mem::take(&mut self.deciding).requests;
-        if !batches.is_empty() {
-            self.in_flight.push_back(Appending { after, undo, requests });
-            return Sealed { batches, after: Vec::new() };
-        }
-        // Answers to repeated requests may be about what is still under way: they wait for it.
-        match self.in_flight.back_mut() {
-            Some(last) => {
-                last.after.extend(after);
-                last.requests += requests;
-                Sealed::default()
+    /// Closes the turn: an append for each lane in which anything was decided and fewer than `appends_max` are under way.
+    /// Where nothing has to be durable first, what is owed comes back at once.
+    pub fn seal(&mut self, appends_max: usize, mut each: impl FnMut(Sealed)) {
+        match self.settles_by {
+            SettlesBy::Group => {
+                if self.lanes.get(&0).is_none_or(|lane| lane.len() < appends_max) {
+                    let requests = std::mem::take(&mut self.deciding).requests;
+                    let pages = self.ledgers.values_mut().map(Ledger::seal);
+                    close(self.lanes.entry(0).or_default(), 0, pages, requests, &mut each);
+                }
             }
-            None => Sealed { batches, after },
+            SettlesBy::Partition => {
+                for (&partition, ledger) in self.ledgers.iter_mut().filter(|(_, ledger)| ledger.has_any()) {
+                    let lane = self.lanes.entry(partition).or_default();
+                    // What is decided meanwhile makes the next append larger.
+                    if lane.is_empty() {
+                        let requests = std::mem::take(&mut ledger.requests);
+                        self.deciding.requests = self.deciding.requests.saturating_sub(requests);
+                        self.deciding.bytes = self.deciding.bytes.saturating_sub(ledger.bytes());
+                        close(lane, partition, std::iter::once(ledger.seal()), requests, &mut each);
+                    }
+                }
+            }
         }
     }
 
-    /// The oldest append that is under way is durable: what it owes. Or it failed: then everyone who waits for it is
-    /// told to come back, and what was decided is taken back once nothing is under way any more.
+    /// An append came to something. If it is durable, and all before it in its lane: what it owes. Or it failed: then
+    /// everyone who waits for it is told to come back, and what was decided is taken back once nothing of its lane is
+    /// under way any more.
     pub fn appended(
         &mut self,
+        id: LaneId,
+        number: u64,
         result: Result<(), AppendError>,
         durable: &dyn Fn(Partition) -> u64,
     ) -> Vec<After> {
-        let Some(appending) = self.in_flight.pop_front() else { return Vec::new() };
-        let owed = match result {
-            Ok(()) => self.durable(appending.after),
-            Err(error) => {
-                tracing::error!(%error, "an append failed; its senders are told to try again");
-                self.take_back(appending.after, appending.undo);
-                Vec::new()
+        let mut owed = Vec::new();
+        let Some(lane) = self.lanes.get_mut(&id) else { return owed };
+        lane.came_to(number, result);
+        while let Some((appending, result)) = self.lanes.get_mut(&id).and_then(Lane::next_settled) {
+            match result {
+                Ok(()) => self.durable(appending.after, &mut owed),
+                Err(error) => {
+                    tracing::error!(%error, "an append failed; its senders are told to try again");
+                    self.take_back(id, appending.after, appending.undo);
+                }
             }
-        };
-        if self.settling.is_some() && self.in_flight.is_empty() {
-            self.settle(durable);
+        }
+        if self.lanes.get(&id).is_some_and(|lane| lane.settling.is_some() && lane.is_empty()) {
+            self.settle(id, durable);
         }
         owed
+    }
+
+    /// The lane of a partition's appends.
+    fn lane_of(&self, partition: Partition) -> LaneId {
+        match self.settles_by {
+            SettlesBy::Group => 0,
+            SettlesBy::Partition => partition,
+        }
+    }
+
+    /// Whether an append failed of what the room belongs to, and not all of that is settled yet.
+    fn is_settling(&self, room: RoomId) -> bool {
+        let lane = self.lane_of(self.route.partition_of_room(room));
+        self.lanes.get(&lane).is_some_and(|lane| lane.settling.is_some())
     }
 
     /// The archiver has come this far.
@@ -364,9 +380,17 @@ impl Home {
         }
     }
 
+    /// A room's last durable seq, if it is in memory.
+    pub fn durable_seq(&self, id: RoomId) -> Option<u64> {
+        match self.rooms.get(&id) {
+            Some(Slot::Active(room)) => Some(room.durable.seq),
+            _ => None,
+        }
+    }
+
     /// Whether nothing waits and nothing is under way.
     pub fn is_quiet(&self) -> bool {
-        self.in_flight.is_empty() && self.waiting == 0
+        self.waiting == 0 && self.lanes.values().all(Lane::is_empty)
     }
 
     /// How many rooms are in memory.
@@ -393,7 +417,10 @@ impl Home {
             room.trim(&self.settings, ledger.archived);
         }
         match decision {
-            Ok(Decided::WhenDurable) => self.deciding.requests += 1,
+            Ok(Decided::WhenDurable) => {
+                ledger.requests += 1;
+                self.deciding.requests += 1;
+            }
             Ok(Decided::Told(None)) => {}
             Ok(Decided::Told(Some(delivery))) => self.out.told.push(delivery),
             Ok(Decided::Now(reply)) => self.out.replies.push((request.from, reply)),
@@ -410,7 +437,7 @@ impl Home {
         let Frame::CreateRoom { name, members, .. } = &request.frame else {
             return self.refuse(&request, Refusal::not_a_member());
         };
-        if self.settling.is_some() {
+        if self.is_settling(id) {
             return self.refuse(&request, Refusal::later(ErrorCode::UNAVAILABLE));
         }
         let Some(ledger) = self.ledgers.get_mut(&self.route.partition_of_room(id)) else { return };
@@ -446,8 +473,8 @@ impl Home {
     }
 
     /// Rooms move on to what is durable now; what follows from that is owed.
-    fn durable(&mut self, decided: Vec<After>) -> Vec<After> {
-        let mut owed = Vec::with_capacity(decided.len());
+    fn durable(&mut self, decided: Vec<After>, owed: &mut Vec<After>) {
+        owed.reserve(decided.len());
         for after in decided {
             match &after {
                 After::Event { head, preview, delivery } => {
@@ -456,14 +483,13 @@ impl Home {
                     }
                 }
                 After::Read(read) => {
-                    self.read(read, &mut owed);
+                    self.read(read, owed);
                     continue;
                 }
                 _ => {}
             }
             owed.push(after);
         }
-        owed
     }
 
     /// A read marker is durable.
@@ -483,8 +509,8 @@ impl Home {
     }
 
     /// Those who wait for what will not be are told to come back.
-    fn take_back(&mut self, owed: Vec<After>, undo: Vec<Undo>) {
-        let settling = self.settling.get_or_insert_default();
+    fn take_back(&mut self, lane: LaneId, owed: Vec<After>, undo: Vec<Undo>) {
+        let settling = self.lanes.entry(lane).or_default().settling.get_or_insert_default();
         settling.undo.extend(undo);
         for after in owed {
             let (to, request) = match after {
@@ -507,16 +533,24 @@ impl Home {
         }
     }
 
-    /// Nothing is under way any more: every ledger and every room goes back to what is durable, as if the rest had never
-    /// been asked for.
-    fn settle(&mut self, durable: &dyn Fn(Partition) -> u64) {
-        let pages: Vec<Page> =
-            self.ledgers.values_mut().map(|ledger| ledger.abandon(durable(ledger.partition))).collect();
-        pages.into_iter().for_each(|page| self.take_back(page.after, page.undo));
-        self.deciding = Load::default();
-        let Some(Settling { undo, rooms }) = self.settling.take() else { return };
-        undo.into_iter().rev().for_each(|undo| self.undo(undo));
-        for id in rooms {
+    /// Nothing of a lane is under way any more: its ledgers and its rooms go back to what is durable, as if the rest had
+    /// never been asked for.
+    fn settle(&mut self, id: LaneId, durable: &dyn Fn(Partition) -> u64) {
+        let (settles_by, deciding) = (self.settles_by, &mut self.deciding);
+        let mine = self.ledgers.values_mut().filter(|ledger| match settles_by {
+            SettlesBy::Group => true,
+            SettlesBy::Partition => ledger.partition == id,
+        });
+        let abandon = |ledger: &mut Ledger| {
+            deciding.requests = deciding.requests.saturating_sub(std::mem::take(&mut ledger.requests));
+            deciding.bytes = deciding.bytes.saturating_sub(ledger.bytes());
+            ledger.abandon(durable(ledger.partition))
+        };
+        let pages: Vec<Page> = mine.map(abandon).collect();
+        pages.into_iter().for_each(|page| self.take_back(id, page.after, page.undo));
+        let Some(settling) = self.lanes.get_mut(&id).and_then(|lane| lane.settling.take()) else { return };
+        settling.undo.into_iter().rev().for_each(|undo| self.undo(undo));
+        for id in settling.rooms {
             let position =
                 self.ledgers.get(&self.route.partition_of_room(id)).map_or(0, |ledger| ledger.position);
             let Some(Slot::Active(room)) = self.rooms.get_mut(&id) else { continue };
@@ -537,13 +571,48 @@ impl Home {
     }
 }
 
-/// What a turn hands on.
-#[derive(Default)]
-pub struct Sealed {
+/// What a turn hands on, of one lane.
+pub enum Sealed {
     /// For the log.
-    pub batches: Vec<Batch>,
+    Append {
+        /// The lane.
+        lane: LaneId,
+        /// Its append's number in the lane.
+        number: u64,
+        /// One or more, of a partition each.
+        batches: Vec<Batch>,
+    },
     /// Owed at once, because it waits for nothing.
-    pub after: Vec<After>,
+    Owed(Vec<After>),
+}
+
+/// One append of what was decided; without any, what is owed waits for what is under way, or for nothing.
+fn close(
+    lane: &mut Lane,
+    id: LaneId,
+    pages: impl Iterator<Item = Page>,
+    requests: usize,
+    each: &mut impl FnMut(Sealed),
+) {
+    let (mut batches, mut after, mut undo) = (Vec::new(), Vec::new(), Vec::new());
+    for page in pages {
+        batches.extend(page.batch);
+        after.extend(page.after);
+        undo.extend(page.undo);
+    }
+    if !batches.is_empty() {
+        let number = lane.begin(after, undo, requests);
+        return each(Sealed::Append { lane: id, number, batches });
+    }
+    // Answers to repeated requests may be about what is still under way: they wait for it.
+    match lane.last() {
+        Some(last) => {
+            last.after.extend(after);
+            last.requests += requests;
+        }
+        None if after.is_empty() => {}
+        None => each(Sealed::Owed(after)),
+    }
 }
 
 fn turn<'a>(now_ms: u64, settings: &'a Config, ledger: &'a mut Ledger, request: &Request<'_>) -> Turn<'a> {

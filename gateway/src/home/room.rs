@@ -116,11 +116,9 @@ impl Room {
         self.sent.trim(settings.dedupe_ids_kept, self.recent.first_seq());
     }
 
-    /// Owes what follows from members having joined: their lists of rooms, and their sessions' subscriptions.
-    pub fn joined(&mut self, ledger: &mut Ledger, new: &Arc<[UserId]>, inbox_limit: usize) {
-        for &user in new.iter() {
-            ledger.membership(self.id, user, true);
-        }
+    /// Owes what follows from members having joined with the event at `seq`: their sessions' subscriptions, and their lists
+    /// of rooms.
+    pub fn joined(&mut self, ledger: &mut Ledger, new: &Arc<[UserId]>, seq: u64, inbox_limit: usize) {
         let was_large = self.large;
         if !was_large && self.members.len() > inbox_limit {
             ledger.enlarge(self);
@@ -128,6 +126,10 @@ impl Room {
         if self.large {
             let users = if was_large { Arc::clone(new) } else { self.members.list() };
             ledger.after(After::Subscribe(self.id, users));
+        }
+        let large_seq = self.large.then_some(seq);
+        for &user in new.iter() {
+            ledger.membership(self.id, user, true, large_seq);
         }
     }
 }

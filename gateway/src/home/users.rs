@@ -75,7 +75,14 @@ mod tests {
     }
 
     fn change(number: u8, joined: bool) -> Membership {
-        Membership { user: UserId::new(1).unwrap(), room: room(number), joined, partition: 0, position: 5 }
+        Membership {
+            user: UserId::new(1).unwrap(),
+            room: room(number),
+            joined,
+            large_seq: None,
+            partition: 0,
+            position: 5,
+        }
     }
 
     fn laid(stored: &[u8], changes: &[(u8, bool)], after: Option<u8>, last: bool) -> Vec<RoomId> {

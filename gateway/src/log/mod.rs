@@ -41,6 +41,11 @@ pub trait Log: Send + Sync + 'static {
     /// [`AppendError::NotNext`]: start again from [`Log::last`].
     fn append(&self, group: Vec<Batch>) -> BoxFuture<'static, Result<(), AppendError>>;
 
+    /// What becomes durable, or fails, together.
+    fn settles_by(&self) -> SettlesBy {
+        SettlesBy::Group
+    }
+
     /// Reads everything durable after `after`, in an order that keeps each partition's; follows the log as it
     /// grows. Refused where the log no longer has that, or has not got that far.
     fn tail(&self, after: Positions) -> Result<Box<dyn Tail>, LogError>;
@@ -53,6 +58,15 @@ pub trait Log: Send + Sync + 'static {
 
     /// How it is doing, for metrics.
     fn status(&self) -> LogStatus;
+}
+
+/// What of a log's appends becomes durable, or fails, together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SettlesBy {
+    /// A group, whatever partitions are in it.
+    Group,
+    /// Each partition by itself: callers append groups of one partition each.
+    Partition,
 }
 
 /// A reader that follows a log.

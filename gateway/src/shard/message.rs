@@ -56,6 +56,8 @@ pub enum Message {
         room: RoomId,
         /// Whose sessions.
         users: std::sync::Arc<[UserId]>,
+        /// Where the room stands, for sessions that the room's home did not know of and so may not have had that event.
+        head_seq: Option<u64>,
     },
     /// Members left a large room: their sessions there unsubscribe.
     Unsubscribe {
@@ -73,6 +75,8 @@ pub enum Message {
         /// Whether it wants the room's events.
         wanted: bool,
     },
+    /// The answer to a shard that wants a room's events: where the room stood when they began to be sent.
+    Interesting(Head),
     /// A device opened a session elsewhere: an older one of it there ends.
     Replaced {
         /// Whose.
@@ -101,6 +105,8 @@ pub struct Membership {
     pub room: RoomId,
     /// Whether they are a member now.
     pub joined: bool,
+    /// The event that made it so, where that goes to subscribers.
+    pub large_seq: Option<u64>,
     /// The room's partition.
     pub partition: carillon_storage::Partition,
     /// The log position that made it so.

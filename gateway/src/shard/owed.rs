@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
+use carillon_protocol::frame::Head;
 use carillon_protocol::{RoomId, UserId};
 
 use super::Shard;
-use super::message::{Message, Origin, Reply, Request};
+use super::message::{Membership, Message, Origin, Reply, Request};
 use crate::connections::Key;
 use crate::deliver::join_bursts;
 use crate::delivery::{Audience, Delivery};
@@ -97,7 +98,20 @@ impl Shard {
         let interest = self.interest.entry(room).or_default();
         *interest = interest.union(shards);
         for shard in shards.iter() {
-            self.send(shard, Message::Subscribe { room, users: Arc::clone(&users) });
+            self.send(shard, Message::Subscribe { room, users: Arc::clone(&users), head_seq: None });
+        }
+    }
+
+    /// A user who lives here has one room more or less. A session that arrived while they were being made a member may have
+    /// been seen neither by the room's home nor have found the room in the list here: now it is found, because it came to
+    /// the directory before it asked.
+    pub(super) fn membership(&mut self, membership: Membership) {
+        let Membership { user, room, large_seq: head_seq, .. } = membership;
+        self.home.users.change(membership);
+        if head_seq.is_some() {
+            for shard in self.node.directory.shards_of_user(user).iter() {
+                self.send(shard, Message::Subscribe { room, users: [user].into(), head_seq });
+            }
         }
     }
 
@@ -108,10 +122,15 @@ impl Shard {
     }
 
     /// Sessions here of these users get a large room's events from now on. Where none is left, its home need not send any.
-    pub(super) fn subscribe_users(&mut self, room: RoomId, users: &[UserId]) {
+    /// Those that are new are told of `head_seq`, so that they ask for what they missed.
+    pub(super) fn subscribe_users(&mut self, room: RoomId, users: &[UserId], head_seq: Option<u64>) {
         for &user in users {
             for key in self.local.of_user(user).to_vec() {
-                self.subscribe(room, key);
+                if self.subscribe(room, key)
+                    && let Some(seq) = head_seq
+                {
+                    self.tell_heads(key, vec![Head { room, seq }]);
+                }
             }
         }
         if !self.local.has_subscribers(room) {
@@ -119,14 +138,25 @@ impl Shard {
         }
     }
 
-    /// A session here gets a large room's events from now on.
-    pub(super) fn subscribe(&mut self, room: RoomId, key: Key) {
+    /// A session here gets a large room's events from now on. Says whether it did not before.
+    pub(super) fn subscribe(&mut self, room: RoomId, key: Key) -> bool {
         let session = self.connections.get_mut(key).and_then(|connection| connection.session.as_mut());
-        let Some(session) = session.filter(|session| !session.subscribed.contains(&room)) else { return };
+        let Some(session) = session.filter(|session| !session.subscribed.contains(&room)) else {
+            return false;
+        };
         session.is_in(room, true);
         session.subscribed.push(room);
         if self.local.subscribe(room, key) {
             self.tell_interest(room, true);
+        }
+        true
+    }
+
+    /// This shard gets a room's events from where it stood at `head`. Where fewer were handed on here, some happened while its
+    /// home took this shard for one without subscribers: the sessions are told, and ask.
+    pub(super) fn catch_up_subscribers(&mut self, head: Head) {
+        for key in self.local.behind(head) {
+            self.tell_heads(key, vec![head]);
         }
     }
 
@@ -163,6 +193,9 @@ impl Shard {
             self.interest.remove(&room);
         } else {
             self.interest.insert(room, shards);
+        }
+        if wanted && let Some(seq) = self.home.durable_seq(room) {
+            self.send(shard, Message::Interesting(Head { room, seq }));
         }
     }
 }

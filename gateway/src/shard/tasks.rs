@@ -174,10 +174,17 @@ impl Shard {
         };
         let left = session.settle();
         heads.retain(|head| !left.contains(&head.room));
-        heads.iter().for_each(|head| self.subscribe(head.room, key));
-        if !heads.is_empty() {
-            self.send_frame(key, &Frame::Ping { stamp: self.now_ms, heads });
+        for head in &heads {
+            self.subscribe(head.room, key);
         }
+        if !heads.is_empty() {
+            self.tell_heads(key, heads);
+        }
+    }
+
+    /// A session is told with a ping where rooms stand, so that it asks for what it does not have.
+    pub(super) fn tell_heads(&mut self, key: Key, heads: Vec<Head>) {
+        self.send_frame(key, &Frame::Ping { stamp: self.now_ms, heads });
     }
 }
 

@@ -19,4 +19,5 @@ mod room_lists_miss_nothing;
 mod silence_is_noticed;
 mod typing_and_receipts_reach_the_others;
 mod unread_counts_are_exact;
+mod who_joins_while_arriving_hears_of_it;
 mod who_leaves_hears_that_and_nothing_after;

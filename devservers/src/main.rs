@@ -1,0 +1,55 @@
+//! `carillon-devservers nats --servers 3`: starts real servers for a developer, says where they are, and stops them at
+//! Ctrl-C. Their data is temporary.
+#![allow(clippy::print_stdout, reason = "it prints where the servers are")]
+
+use carillon_devservers::nats::{Nats, NatsConfig};
+use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Starts real servers with temporary data, says where they are, and stops them at Ctrl-C.
+#[derive(Parser)]
+#[command(version)]
+struct Args {
+    #[command(subcommand)]
+    servers: Servers,
+}
+
+#[derive(Subcommand)]
+enum Servers {
+    /// nats-server with JetStream.
+    Nats {
+        /// How many: 1, or 3 that keep JetStream together.
+        #[arg(long, default_value_t = 1)]
+        servers: usize,
+        /// Let writes reach the disk within two minutes, as NATS does by default, not before they are acknowledged.
+        #[arg(long)]
+        lazy_sync: bool,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    match Args::parse().servers {
+        Servers::Nats { servers, lazy_sync } => {
+            let config = NatsConfig { servers, sync_always: !lazy_sync, ..NatsConfig::default() };
+            let nats = Nats::start_as(&config)?;
+            println!("NATS:     {}", nats.urls().join(","));
+            println!("monitors: {}", nats.monitors().join(" "));
+            println!("folder:   {}", nats.folder().display());
+            until_stopped()
+        }
+    }
+}
+
+/// Returns at Ctrl-C or SIGTERM; what was started is stopped as it is dropped.
+fn until_stopped() -> anyhow::Result<()> {
+    println!("Ctrl-C stops them.");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            pressed = tokio::signal::ctrl_c() => pressed?,
+            _ = terminate.recv() => {}
+        }
+        Ok(())
+    })
+}

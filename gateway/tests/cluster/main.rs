@@ -1,0 +1,5 @@
+//! What nodes keep to among each other: a file per fact.
+#![allow(unreachable_pub, reason = "these modules are one program")]
+#![allow(clippy::unwrap_used, reason = "a test panics where its fact does not hold")]
+
+mod who_comes_or_goes_moves_only_its_share;
