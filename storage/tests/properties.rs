@@ -18,6 +18,17 @@ macro_rules! properties {
             #[tokio::test]
             async fn $property() { super::$property(super::open::<super::Embedded>()).await }
         )* }
+        mod cql {
+            /// One test, so that one server will do.
+            #[tokio::test]
+            async fn every_property_holds() {
+                let _server = super::CqlServer::start();
+                $(
+                    println!("{} …", stringify!($property));
+                    super::$property(super::open::<super::Cql>()).await;
+                )*
+            }
+        }
     };
 }
 

@@ -5,15 +5,23 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use carillon_protocol::frame::Role;
 use carillon_protocol::{ClientId, RoomId, UserId};
-use carillon_storage::{Change, EmbeddedStore, MemoryStore, SentRow, Store};
+use carillon_storage::{
+    Change, CqlConfig, CqlStore, EmbeddedStore, MemoryStore, SentRow, Store, apply_schema,
+};
 use tempfile::TempDir;
 
 /// A store under test.
 pub(crate) trait Harness: Sized {
     type Store: Store;
+
+    /// Whether writing any part of a history again, in any order, changes nothing.
+    const ANY_ORDER: bool = false;
 
     /// An empty one.
     fn open() -> Self;
@@ -70,6 +78,82 @@ impl Embedded {
     fn open_in(dir: TempDir) -> Self {
         Self { store: EmbeddedStore::open(dir.path()).unwrap(), dir }
     }
+}
+
+/// A real CQL server, for all the stores of a test: the one at `CQL_SERVER`, or one that is started here.
+pub(crate) struct CqlServer {
+    started: Option<carillon_devservers::Cql>,
+}
+
+#[allow(clippy::disallowed_types, reason = "a test's own, held for a moment")]
+static CQL_ADDRESS: Mutex<String> = Mutex::new(String::new());
+static KEYSPACES: AtomicU32 = AtomicU32::new(0);
+
+impl CqlServer {
+    pub(crate) fn start() -> Self {
+        let (address, started) = match std::env::var("CQL_SERVER") {
+            Ok(address) => (address, None),
+            Err(_) => {
+                let cql = carillon_devservers::Cql::start().unwrap();
+                (cql.address(), Some(cql))
+            }
+        };
+        *CQL_ADDRESS.lock().unwrap_or_else(PoisonError::into_inner) = address;
+        Self { started }
+    }
+
+    /// A server that nobody else has, to be killed.
+    pub(crate) fn start_own() -> (Self, carillon_devservers::Cql) {
+        let cql = carillon_devservers::Cql::start().unwrap();
+        *CQL_ADDRESS.lock().unwrap_or_else(PoisonError::into_inner) = cql.address();
+        (Self { started: None }, cql)
+    }
+}
+
+/// Keyspaces of the server that was started last.
+pub(crate) fn cql_config() -> CqlConfig {
+    let number = KEYSPACES.fetch_add(1, Ordering::Relaxed);
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    CqlConfig {
+        contact_points: vec![CQL_ADDRESS.lock().unwrap_or_else(PoisonError::into_inner).clone()],
+        keyspace: format!("t{}_{}_{number}", since_1970.as_millis(), std::process::id()),
+        timeout: Duration::from_secs(20),
+        ..CqlConfig::default()
+    }
+}
+
+/// A store in a keyspace of its own.
+pub(crate) struct Cql {
+    store: CqlStore,
+    config: CqlConfig,
+}
+
+impl Harness for Cql {
+    type Store = CqlStore;
+
+    const ANY_ORDER: bool = true;
+
+    fn open() -> Self {
+        let config = cql_config();
+        wait_for(apply_schema(&config, 1)).unwrap();
+        Self { store: wait_for(CqlStore::open(config.clone())).unwrap(), config }
+    }
+
+    fn store(&self) -> &CqlStore {
+        &self.store
+    }
+
+    /// It is this process that crashes; the server goes on.
+    fn crash_and_reopen(self) -> Self {
+        Self { store: wait_for(CqlStore::open(self.config.clone())).unwrap(), config: self.config }
+    }
+}
+
+/// Waits also where a runtime runs the caller already.
+fn wait_for<T: Send>(future: impl Future<Output = T> + Send) -> T {
+    let wait =
+        || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future);
+    std::thread::scope(|scope| scope.spawn(wait).join().unwrap())
 }
 
 pub(crate) fn copy_folder(from: &Path, to: &Path) {
