@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -69,6 +70,21 @@ impl Cql {
         let mut cql = Self { running: Running::Cassandra(Server::start(spec)?), port: cql, folder };
         cql.wait_until_ready()?;
         Ok(cql)
+    }
+
+    /// The address of a server for all of a process, where each user has a keyspace: the one that `CQL_SERVER` names, or one that
+    /// is started at the first call and stopped when the process exits.
+    pub fn shared() -> anyhow::Result<String> {
+        if let Ok(named) = std::env::var("CQL_SERVER") {
+            return Ok(named);
+        }
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if shared.is_none() {
+            *shared = Some(Self::start()?);
+            // SAFETY: `stop_shared` is a plain function that does not unwind: dropping a server ignores errors.
+            ensure!(unsafe { libc::atexit(stop_shared) } == 0, "cannot have the server stopped at the exit");
+        }
+        shared.as_ref().map(Self::address).context("it was just started")
     }
 
     fn start_scylla(engine: PathBuf, config: &CqlConfig) -> anyhow::Result<Self> {
@@ -143,6 +159,16 @@ impl Cql {
         }
         Ok(())
     }
+}
+
+#[allow(
+    clippy::disallowed_types,
+    reason = "held while a server starts, by whoever needs one; nothing else can be done meanwhile"
+)]
+static SHARED: std::sync::Mutex<Option<Cql>> = std::sync::Mutex::new(None);
+
+extern "C" fn stop_shared() {
+    drop(SHARED.lock().unwrap_or_else(PoisonError::into_inner).take());
 }
 
 fn folder() -> anyhow::Result<TempDir> {

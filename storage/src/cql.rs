@@ -45,7 +45,7 @@ use crate::{
     StoredEvent,
 };
 use pace::Pace;
-pub use schema::{Schema, apply as apply_schema, check as check_schema};
+pub use schema::{Schema, apply as apply_schema, check as check_schema, is_keyspace_name};
 use statements::Statements;
 use status::Stats;
 pub use status::{CqlStatus, KindStatus};

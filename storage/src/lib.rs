@@ -15,7 +15,10 @@ mod page;
 mod row;
 
 pub use change::Change;
-pub use cql::{Consistency, CqlConfig, CqlStatus, CqlStore, KindStatus, Schema, apply_schema, check_schema};
+pub use cql::{
+    Consistency, CqlConfig, CqlStatus, CqlStore, KindStatus, Schema, apply_schema, check_schema,
+    is_keyspace_name,
+};
 pub use embedded::{CACHE_BYTES, EmbeddedStore};
 pub use memory::MemoryStore;
 pub use row::{MemberRow, RoomRow, SentRow, StoredEvent};

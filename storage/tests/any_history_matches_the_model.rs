@@ -37,10 +37,9 @@ proptest! {
     }
 }
 
-/// Few, for each makes its tables anew; one test, so that one server will do.
+/// Few, for each makes its tables anew.
 #[test]
 fn cql() {
-    let _server = CqlServer::start();
     let config = Config { cases: 6, failure_persistence: None, max_shrink_iters: 20, ..Config::default() };
     let histories = (vec(step(), 10..60), any::<prop::sample::Index>());
     let run = |(steps, from): (Vec<Step>, _)| run::<Cql>(&steps, from);

@@ -19,10 +19,9 @@ macro_rules! properties {
             async fn $property() { super::$property(super::open::<super::Embedded>()).await }
         )* }
         mod cql {
-            /// One test, so that one server will do.
+            /// One test, so that one server and one process will do.
             #[tokio::test]
             async fn every_property_holds() {
-                let _server = super::CqlServer::start();
                 $(
                     println!("{} …", stringify!($property));
                     super::$property(super::open::<super::Cql>()).await;

@@ -37,7 +37,9 @@ pub(super) async fn connect(config: &CqlConfig) -> StoreResult<Session> {
     let mut builder = SessionBuilder::new()
         .known_nodes(&config.contact_points)
         .connection_timeout(CONNECT_TIMEOUT)
-        .fetch_schema_metadata(false)
+        // Without the keyspaces' replication the driver cannot tell which server has a partition.
+        .keyspaces_to_fetch([config.keyspace.clone(), format!("{}_counters", config.keyspace)])
+        .fetch_full_schema_metadata(false)
         .default_execution_profile_handle(profile.into_handle());
     if let Some(datacenter) = &config.datacenter {
         builder = builder.prefer_datacenter(datacenter.clone());

@@ -33,12 +33,7 @@ pub struct Schema {
 impl Schema {
     /// For these; fails where the keyspace cannot have that name.
     pub fn new(keyspace: &str, replicas: u16) -> StoreResult<Self> {
-        let is_name = (1..=NAME_MAX).contains(&keyspace.len())
-            && keyspace.starts_with(|c: char| c.is_ascii_lowercase())
-            && keyspace
-                .bytes()
-                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
-        if !is_name {
+        if !is_keyspace_name(keyspace) {
             return Err(StoreError::Refused(format!(
                 "a keyspace cannot be called `{keyspace}`: up to {NAME_MAX} small letters, digits and _, a letter first"
             )));
@@ -63,6 +58,13 @@ impl Schema {
     fn keyspaces(&self) -> [String; 2] {
         [self.keyspace.clone(), format!("{}_counters", self.keyspace)]
     }
+}
+
+/// Whether a keyspace can be called so: the counters' is called the same with `_counters` behind it.
+pub fn is_keyspace_name(name: &str) -> bool {
+    (1..=NAME_MAX).contains(&name.len())
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
 /// Makes what is missing: keyspaces, tables, columns. Repeating it changes nothing. Fails where something is there and is

@@ -6,7 +6,6 @@
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use carillon_protocol::frame::Role;
@@ -80,42 +79,14 @@ impl Embedded {
     }
 }
 
-/// A real CQL server, for all the stores of a test: the one at `CQL_SERVER`, or one that is started here.
-pub(crate) struct CqlServer {
-    started: Option<carillon_devservers::Cql>,
-}
-
-#[allow(clippy::disallowed_types, reason = "a test's own, held for a moment")]
-static CQL_ADDRESS: Mutex<String> = Mutex::new(String::new());
 static KEYSPACES: AtomicU32 = AtomicU32::new(0);
 
-impl CqlServer {
-    pub(crate) fn start() -> Self {
-        let (address, started) = match std::env::var("CQL_SERVER") {
-            Ok(address) => (address, None),
-            Err(_) => {
-                let cql = carillon_devservers::Cql::start().unwrap();
-                (cql.address(), Some(cql))
-            }
-        };
-        *CQL_ADDRESS.lock().unwrap_or_else(PoisonError::into_inner) = address;
-        Self { started }
-    }
-
-    /// A server that nobody else has, to be killed.
-    pub(crate) fn start_own() -> (Self, carillon_devservers::Cql) {
-        let cql = carillon_devservers::Cql::start().unwrap();
-        *CQL_ADDRESS.lock().unwrap_or_else(PoisonError::into_inner) = cql.address();
-        (Self { started: None }, cql)
-    }
-}
-
-/// Keyspaces of the server that was started last.
-pub(crate) fn cql_config() -> CqlConfig {
+/// A new keyspace in that server.
+pub(crate) fn keyspace_at(server: &str) -> CqlConfig {
     let number = KEYSPACES.fetch_add(1, Ordering::Relaxed);
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     CqlConfig {
-        contact_points: vec![CQL_ADDRESS.lock().unwrap_or_else(PoisonError::into_inner).clone()],
+        contact_points: vec![server.to_owned()],
         keyspace: format!("t{}_{}_{number}", since_1970.as_millis(), std::process::id()),
         timeout: Duration::from_secs(20),
         ..CqlConfig::default()
@@ -134,7 +105,7 @@ impl Harness for Cql {
     const ANY_ORDER: bool = true;
 
     fn open() -> Self {
-        let config = cql_config();
+        let config = keyspace_at(&carillon_devservers::Cql::shared().unwrap());
         wait_for(apply_schema(&config, 1)).unwrap();
         Self { store: wait_for(CqlStore::open(config.clone())).unwrap(), config }
     }
@@ -150,7 +121,7 @@ impl Harness for Cql {
 }
 
 /// Waits also where a runtime runs the caller already.
-fn wait_for<T: Send>(future: impl Future<Output = T> + Send) -> T {
+pub(crate) fn wait_for<T: Send>(future: impl Future<Output = T> + Send) -> T {
     let wait =
         || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future);
     std::thread::scope(|scope| scope.spawn(wait).join().unwrap())
