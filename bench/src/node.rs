@@ -169,7 +169,7 @@ pub fn store(rooms: impl IntoIterator<Item = (RoomId, std::ops::Range<u64>)>) ->
     };
     for (room, members) in rooms {
         let member_count = members.end - members.start;
-        changes.push(Change::Room { room, name: "bench".to_owned() });
+        changes.push(Change::Room { room, name: "bench".to_owned(), seq: 0 });
         changes.push(Change::Head { room, seq: 0, ordinal: 0, active_ms: 0, member_count });
         for number in members {
             let user = crate::codec::user(number);

@@ -15,6 +15,15 @@ pub fn nats_server() -> anyhow::Result<PathBuf> {
     )
 }
 
+/// Where programs are kept that are fetched once: `tools` beside the builds, which are where this program is; where it is not
+/// among builds, in the system's folder for temporary files.
+pub fn tools() -> PathBuf {
+    let program = std::env::current_exe().unwrap_or_default();
+    // Cargo marks its folder so that it is not backed up.
+    let builds = program.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file());
+    builds.map_or_else(std::env::temp_dir, Path::to_owned).join("tools")
+}
+
 /// The program that `variable` names (by its path, or by a name to look for in `PATH`), or else `name` in `PATH`.
 /// Where there is none, the error says how to `get` it.
 pub fn program(variable: &str, name: &str, get: &str) -> anyhow::Result<PathBuf> {

@@ -3,10 +3,13 @@
 //!
 //! Everything here blocks the thread that calls it; a test on one of tokio's may do that, a server's loop may not.
 
+mod cassandra;
+pub mod cql;
 pub mod find;
 pub mod nats;
 pub mod ports;
 pub mod process;
 
+pub use cql::{Cql, CqlConfig};
 pub use nats::{Nats, NatsConfig};
 pub use process::Server;

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "it prints where the servers are")]
 
 use carillon_devservers::nats::{Nats, NatsConfig};
+use carillon_devservers::{Cql, CqlConfig};
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -25,6 +26,15 @@ enum Servers {
         #[arg(long)]
         lazy_sync: bool,
     },
+    /// ScyllaDB in a container, where there is an engine for one; otherwise Apache Cassandra, on Java 17.
+    Cql {
+        /// Memory for the server's heap, in mebibytes; Cassandra takes as much again beside it.
+        #[arg(long, default_value_t = CqlConfig::default().heap_mib)]
+        heap_mib: u32,
+        /// Apache Cassandra in any case.
+        #[arg(long)]
+        cassandra: bool,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -35,6 +45,13 @@ fn main() -> anyhow::Result<()> {
             println!("NATS:     {}", nats.urls().join(","));
             println!("monitors: {}", nats.monitors().join(" "));
             println!("folder:   {}", nats.folder().display());
+            until_stopped()
+        }
+        Servers::Cql { heap_mib, cassandra } => {
+            let cql = Cql::start_as(&CqlConfig { heap_mib, cassandra })?;
+            println!("{}", cql.name());
+            println!("CQL:    {}", cql.address());
+            println!("folder: {}", cql.folder().display());
             until_stopped()
         }
     }

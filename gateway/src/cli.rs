@@ -1,5 +1,5 @@
 //! The command line: `carillon serve` (also what bare `carillon` does), `carillon token`, `carillon config`,
-//! `carillon doctor`.
+//! `carillon doctor`, `carillon schema`.
 //!
 //! Flags for settings come from the list in `config.rs`.
 
@@ -29,6 +29,23 @@ pub(crate) enum Asked {
     Config(Settings),
     /// Say what limits a node here.
     Doctor(Settings),
+    /// Something about the store's tables.
+    Schema {
+        /// Where they are.
+        settings: Settings,
+        /// What about them.
+        task: SchemaTask,
+        /// How many copies of each row are kept.
+        replicas: u16,
+    },
+}
+
+/// What can be done with the tables of `schema.cql`.
+#[derive(Clone, Copy)]
+pub(crate) enum SchemaTask {
+    Print,
+    Apply,
+    Check,
 }
 
 /// Why what was asked cannot be understood.
@@ -53,9 +70,21 @@ pub(crate) fn read() -> Result<Asked, UsageError> {
         Some(("config", config)) if config.get_flag("defaults") => Ok(Asked::Config(Settings::default())),
         Some(("config", config)) => Ok(Asked::Config(settings(config)?)),
         Some(("doctor", doctor)) => Ok(Asked::Doctor(settings(doctor)?)),
+        Some(("schema", schema)) => read_schema(schema),
         Some((_, serve)) => Ok(Asked::Serve(settings(serve)?)),
         None => Ok(Asked::Serve(settings(&matches)?)),
     }
+}
+
+fn read_schema(matches: &ArgMatches) -> Result<Asked, UsageError> {
+    let (name, matches) = matches.subcommand().expect("clap requires one");
+    let task = match name {
+        "apply" => SchemaTask::Apply,
+        "check" => SchemaTask::Check,
+        _ => SchemaTask::Print,
+    };
+    let replicas = matches.try_get_one("replicas").ok().flatten().copied().unwrap_or(1);
+    Ok(Asked::Schema { settings: settings(matches)?, task, replicas })
 }
 
 fn settings(matches: &ArgMatches) -> Result<Settings, UsageError> {
@@ -98,6 +127,7 @@ fn command() -> Command {
         .subcommand(token_command())
         .subcommand(config_command())
         .subcommand(doctor_command())
+        .subcommand(schema_command())
         .disable_help_subcommand(true)
 }
 
@@ -108,7 +138,8 @@ Examples:
   carillon serve --listen 127.0.0.1:0 --data two    a second node on this machine, on a free port
   carillon token --user 42                          a token to try things out with
   carillon config > carillon.toml                   every setting, explained
-  carillon doctor                                   what limits a node on this machine";
+  carillon doctor                                   what limits a node on this machine
+  carillon schema apply --cql 127.0.0.1:9042        the tables for --store cql";
 
 fn serve_command() -> Command {
     Command::new("serve")
@@ -183,6 +214,35 @@ fn doctor_command() -> Command {
         )
         .arg(config_arg())
         .args(setting_args().filter(|arg| NEEDED.contains(&arg.get_id().as_str())))
+}
+
+fn schema_command() -> Command {
+    let replicas = || {
+        Arg::new("replicas")
+            .long("replicas")
+            .value_name("NUMBER")
+            .default_value("1")
+            .value_parser(value_parser!(u16).range(1..=9))
+            .help(
+                "Copies of each row, on as many servers: 3 in production. Counts when the keyspaces are made",
+            )
+    };
+    let settings = || setting_args().filter(|arg| arg.get_id().as_str().starts_with("cql"));
+    let keyspace = settings().filter(|arg| arg.get_id() == "cql_keyspace");
+    let print = Command::new("print").about("Print schema.cql, for that keyspace and so many replicas");
+    let apply =
+        Command::new("apply").about("Make keyspaces, tables and columns that are missing; repeat it at will");
+    let check =
+        Command::new("check").about("Say what differs between the tables and schema.cql, and fail then");
+    Command::new("schema")
+        .about("Make and check the tables in ScyllaDB or Cassandra")
+        .after_help("Example:\n  carillon schema apply --cql db1:9042,db2:9042 --replicas 3")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .disable_help_subcommand(true)
+        .subcommand(print.arg(replicas()).arg(config_arg()).args(keyspace))
+        .subcommand(apply.arg(replicas()).arg(config_arg()).args(settings()))
+        .subcommand(check.arg(config_arg()).args(settings()))
 }
 
 fn config_arg() -> Arg {

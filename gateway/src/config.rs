@@ -12,10 +12,12 @@ mod value;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use carillon_storage::Consistency;
+
 pub use load::{CONFIG_VARIABLE, Origin, SettingError, Settings, Sources};
 pub use table::Setting;
 pub(crate) use value::with_underscores;
-pub use value::{LogFormat, LogLevel, NatsServer, NodeName, Value, WebOrigin};
+pub use value::{HostPort, Keyspace, LogFormat, LogLevel, NatsServer, NodeName, StoreKind, Value, WebOrigin};
 
 table::settings! {
     "Network" {
@@ -173,7 +175,12 @@ table::settings! {
         /// behind. At the limit sends are answered UNAVAILABLE until the store has caught up.
         log_bytes_max: u64 = 4_294_967_296, within 2_097_152..=1_099_511_627_776;
 
-        /// Memory for what was read from the store last, in bytes: lists of rooms, older history.
+        /// Where the long-term tables are: `embedded`, in the data folder; or `cql`, in ScyllaDB or Apache
+        /// Cassandra, for rooms and histories that one disk cannot hold, or that must outlive it. The one does not see
+        /// what the other has.
+        store: StoreKind = StoreKind::Embedded;
+
+        /// Memory for what was read from the embedded store last, in bytes: lists of rooms, older history.
         /// More spares reading after many came back at once; past it, reads go to the kernel's page cache.
         store_cache_bytes: u64 = carillon_storage::CACHE_BYTES, within 1_048_576..=1_099_511_627_776;
 
@@ -208,6 +215,40 @@ table::settings! {
         /// How long NATS may be silent before sends are answered UNAVAILABLE, in milliseconds. More hides longer
         /// elections of a leader from clients, which wait meanwhile.
         nats_append_timeout_ms: u64 = 10_000, within 100..=600_000;
+    }
+
+    "The store in ScyllaDB or Cassandra" {
+        /// Some of the servers, such as `db1.example.com:9042`; the others are found through these.
+        /// Needed where `store` is `cql`; `carillon schema apply` makes the tables.
+        cql: Vec<HostPort> = Vec::new();
+
+        /// Keyspace of the tables. Counters are in the one with `_counters` behind its name.
+        cql_keyspace: Keyspace = Keyspace::default();
+
+        /// User to log in as; empty where the servers ask for none.
+        cql_user: Option<String> = None;
+
+        /// File with that user's password. Space around it does not count.
+        cql_password_file: Option<PathBuf> = None;
+
+        /// Data centre whose servers are asked first; empty to ask all alike.
+        /// With more than one data centre set it: requests to a distant one take its distance.
+        cql_datacenter: Option<String> = None;
+
+        /// How many replicas must have done a read or a write: `local_quorum`, `quorum`, `one`, `local_one` or
+        /// `all`. With less than a quorum a server's failure may take back what the log has been trimmed of.
+        cql_consistency: Consistency = Consistency::LocalQuorum;
+
+        /// How long one request to the servers may take, in milliseconds. Then it is tried again, later and
+        /// later, while the log keeps what it was about; a client's request is answered UNAVAILABLE.
+        cql_timeout_ms: u64 = 5_000, within 100..=600_000;
+
+        /// After how long a read is asked of a second replica as well, in milliseconds; 0 for never.
+        /// It cuts off slow answers, and costs the servers more reads the lower it is.
+        cql_speculative_ms: u64 = 0, within 0..=60_000;
+
+        /// File with the certificates, in PEM, that the servers' own must lead up to. Set, all is said over TLS.
+        cql_tls_ca: Option<PathBuf> = None;
     }
 
     "Tokens" {

@@ -12,7 +12,8 @@ use carillon_gateway::doctor::{self, Machine};
 use carillon_gateway::serve;
 use carillon_gateway::startup::StartError;
 use carillon_protocol::UserId;
-use cli::Asked;
+use carillon_storage::{Schema, StoreError};
+use cli::{Asked, SchemaTask};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -33,6 +34,7 @@ fn run(asked: Asked) -> Result<(), Failure> {
         Asked::Token { settings, user, ttl } => token(&settings, user, ttl),
         Asked::Config(settings) => print(&settings.to_string()),
         Asked::Doctor(settings) => print(&doctor::examine(&Machine::this(), &settings.config).to_string()),
+        Asked::Schema { settings, task, replicas } => schema(&settings, task, replicas),
     }
 }
 
@@ -47,6 +49,23 @@ fn token(settings: &Settings, user: UserId, ttl: Duration) -> Result<(), Failure
     }
     let token = keys.mint(user, ttl.as_secs(), now_s)?;
     print(&format!("{token}\n"))
+}
+
+fn schema(settings: &Settings, task: SchemaTask, replicas: u16) -> Result<(), Failure> {
+    if let SchemaTask::Print = task {
+        let schema = Schema::new(settings.config.cql_keyspace.as_str(), replicas)?;
+        return print(schema.text());
+    }
+    let config = serve::cql_config(&settings.config)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|source| StartError::System { what: "start the driver", source })?;
+    runtime.block_on(async {
+        match task {
+            SchemaTask::Apply => carillon_storage::apply_schema(&config, replicas).await,
+            SchemaTask::Check | SchemaTask::Print => carillon_storage::check_schema(&config).await,
+        }
+    })?;
+    print(&format!("The tables of keyspace {} are as they should be.\n", config.keyspace))
 }
 
 /// Writes to stdout. A reader that has seen enough, such as `head`, is no failure.
@@ -66,6 +85,8 @@ enum Failure {
     Start(#[from] StartError),
     #[error(transparent)]
     Keys(#[from] KeyError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
     #[error("cannot write to stdout: {0}")]
     Output(io::Error),
 }

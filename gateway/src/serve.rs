@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use carillon_storage::{EmbeddedStore, Positions, Store};
+use carillon_storage::{CqlConfig, CqlStore, EmbeddedStore, Positions, Store};
 use futures_util::FutureExt;
 use rustls::ServerConfig;
 use tokio::runtime::{Builder, Runtime};
@@ -20,7 +20,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::auth::Keys;
 use crate::cluster::presence::Presence;
-use crate::config::Config;
+use crate::config::{Config, StoreKind};
 use crate::directory::{Directory, SHARDS_MAX};
 use crate::follow::archive::{ArchiveStatus, Archiver};
 use crate::follow::dead_letters::DeadLetters;
@@ -95,7 +95,7 @@ impl Running {
     pub fn start(config: Config) -> Result<Self, StartError> {
         let data = DataFolder::open(&config.data)?;
         let log: Arc<dyn Log> = Arc::new(FileLog::open(log_config(&config, data.path()))?);
-        let store: Arc<dyn Store> = Arc::new(open_store(&config, data.path())?);
+        let store = open_store(&config, data.path())?;
         Self::start_on(config, data, log, store)
     }
 
@@ -215,8 +215,39 @@ fn log_config(config: &Config, data: &Path) -> FileLogConfig {
     }
 }
 
+fn open_store(config: &Config, data: &Path) -> Result<Arc<dyn Store>, StartError> {
+    Ok(match config.store {
+        StoreKind::Embedded => Arc::new(open_embedded_store(config, data)?),
+        StoreKind::Cql => {
+            let runtime = runtime().map_err(system("start a thread"))?;
+            Arc::new(runtime.block_on(CqlStore::open(cql_config(config)?))?)
+        }
+    })
+}
+
+/// How the servers of the store are reached.
+pub fn cql_config(config: &Config) -> Result<CqlConfig, StartError> {
+    let password = match &config.cql_password_file {
+        Some(path) => {
+            let read = std::fs::read_to_string(path);
+            read.map_err(|source| StartError::Password { path: path.clone(), source })?.trim().to_owned()
+        }
+        None => String::new(),
+    };
+    Ok(CqlConfig {
+        contact_points: config.cql.iter().map(|server| server.as_str().to_owned()).collect(),
+        keyspace: config.cql_keyspace.as_str().to_owned(),
+        login: config.cql_user.clone().map(|user| (user, password)),
+        datacenter: config.cql_datacenter.clone(),
+        consistency: config.cql_consistency,
+        timeout: Duration::from_millis(config.cql_timeout_ms),
+        speculative: Duration::from_millis(config.cql_speculative_ms),
+        tls_ca: config.cql_tls_ca.clone(),
+    })
+}
+
 /// Opens the store from a thread of lower priority: what it starts to write and to compact inherits that.
-fn open_store(config: &Config, data: &Path) -> Result<EmbeddedStore, StartError> {
+fn open_embedded_store(config: &Config, data: &Path) -> Result<EmbeddedStore, StartError> {
     let (dir, cache_bytes) = (data.join("store"), config.store_cache_bytes);
     let open = move || {
         stand_back();

@@ -65,6 +65,14 @@ pub enum StartError {
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] carillon_storage::StoreError),
+    /// The password for the store's servers cannot be read.
+    #[error("cannot read the password in {} (cql_password_file): {source}", path.display())]
+    Password {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// What the log holds could not be archived.
     #[error("cannot archive what the log holds: {0}")]
     Archive(#[from] crate::follow::archive::ArchiveError),

@@ -19,6 +19,10 @@ fn another(setting: &Setting) -> (String, String) {
         ("token_keys", _) => {
             ("/keys/a.hs256,/keys/b.ed25519".into(), r#"["/keys/a.hs256", "/keys/b.ed25519"]"#.into())
         }
+        ("store", _) => ("cql".into(), r#""cql""#.into()),
+        ("cql", _) => ("db1:9042,[::1]:9042".into(), r#"["db1:9042", "[::1]:9042"]"#.into()),
+        ("cql_keyspace", _) => ("chat_2".into(), r#""chat_2""#.into()),
+        ("cql_consistency", _) => ("all".into(), r#""all""#.into()),
         ("log_format", _) => ("json".into(), r#""json""#.into()),
         ("log_level", _) => {
             ("warn,carillon_gateway::log=debug".into(), r#""warn,carillon_gateway::log=debug""#.into())

@@ -67,7 +67,7 @@ async fn add_members(store: &EmbeddedStore) -> StoreResult<()> {
 }
 
 fn room_with_members(number: u64) -> impl Iterator<Item = Change> {
-    let named = Change::Room { room: room(number), name: format!("room {number}") };
+    let named = Change::Room { room: room(number), name: format!("room {number}"), seq: 0 };
     let joined = (0..MEMBERS_PER_ROOM).map(move |at| Change::MemberJoined {
         room: room(number),
         user: user(number + at * 797),
@@ -101,10 +101,10 @@ fn message(number: u64, seq: u64, unique: u64) -> [Change; 5] {
     let mut id = [0; 16];
     id[..8].copy_from_slice(&unique.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
     [
-        Change::Event { room, seq, bytes: vec![b'm'; MESSAGE_BYTES] },
+        Change::Event { room, seq, bytes: vec![b'm'; MESSAGE_BYTES], changed_seq: seq },
         Change::Head { room, seq, ordinal: seq, active_ms: unique, member_count: MEMBERS_PER_ROOM },
-        Change::Preview { room, sender, text: "how a message begins".into() },
-        Change::OwnSend { room, user: sender, ordinal: seq },
+        Change::Preview { room, sender, text: "how a message begins".into(), seq },
+        Change::OwnSend { room, user: sender, seq, ordinal: seq },
         Change::Sent { room, sender, client_id: ClientId::from_bytes(id), row },
     ]
 }

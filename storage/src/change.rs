@@ -1,4 +1,7 @@
 //! What the archiver writes: each change sets some columns of one row and may be repeated.
+//!
+//! Each names the place in its room's order that made it. A store may go by that alone: of two changes of the same columns
+//! the one with the greater place counts, in whatever order they come.
 
 use carillon_protocol::frame::Role;
 use carillon_protocol::{ClientId, RoomId, UserId};
@@ -12,6 +15,8 @@ pub enum Change {
         room: RoomId,
         /// Its name.
         name: String,
+        /// The event that named it so.
+        seq: u64,
     },
     /// Where a room stands.
     Head {
@@ -34,6 +39,8 @@ pub enum Change {
         sender: UserId,
         /// How it begins.
         text: String,
+        /// Its place.
+        seq: u64,
     },
     /// An event, in its binary form.
     Event {
@@ -43,6 +50,8 @@ pub enum Change {
         seq: u64,
         /// Its bytes.
         bytes: Vec<u8>,
+        /// The event that made it what it is now: itself, or the one that edited it.
+        changed_seq: u64,
     },
     /// A user became a member. Sets the read marker to where the room stood then.
     MemberJoined {
@@ -63,6 +72,8 @@ pub enum Change {
         room: RoomId,
         /// Who.
         user: UserId,
+        /// The event with which they went.
+        seq: u64,
     },
     /// A member's read marker moved.
     ReadMarker {
@@ -83,6 +94,8 @@ pub enum Change {
         room: RoomId,
         /// Who.
         user: UserId,
+        /// Its place.
+        seq: u64,
         /// Its ordinal.
         ordinal: u64,
     },

@@ -7,6 +7,7 @@
 //! [`Store::persist`] returned.
 
 mod change;
+mod cql;
 mod embedded;
 mod memory;
 mod merge;
@@ -14,6 +15,10 @@ mod page;
 mod row;
 
 pub use change::Change;
+pub use cql::{
+    Consistency, CqlConfig, CqlStatus, CqlStore, KindStatus, Schema, apply_schema, check_schema,
+    is_keyspace_name,
+};
 pub use embedded::{CACHE_BYTES, EmbeddedStore};
 pub use memory::MemoryStore;
 pub use row::{MemberRow, RoomRow, SentRow, StoredEvent};
@@ -42,6 +47,9 @@ pub enum StoreError {
     /// The disk, the network or the server failed; the same call may succeed later.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
+    /// What was asked is not possible there, until somebody changes settings, tables or rights.
+    #[error("the store refuses: {0}")]
+    Refused(String),
     /// What is stored is not what was written; somebody has to look.
     #[error("the store is corrupt: {0}")]
     Corrupt(String),
@@ -53,7 +61,8 @@ pub type StoreResult<T> = Result<T, StoreError>;
 /// Long-term tables of rooms, members, markers and events.
 ///
 /// Calls may run at the same time. Those that write take effect in the order in which they were first polled;
-/// only one archiver makes them. A read sees an [`Store::apply`] wholly or not at all.
+/// only one archiver makes them, or one for each share of the partitions. Where the store is on this node's disk or
+/// in its memory, a read sees an [`Store::apply`] wholly or not at all; elsewhere the archived position is what comes last.
 pub trait Store: Send + Sync + 'static {
     /// Writes rows and, with or after them (never before), how far each partition is now archived.
     ///

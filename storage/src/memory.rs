@@ -119,28 +119,28 @@ impl Tables {
 
     fn change(&mut self, change: Change) {
         match change {
-            Change::Room { room, name } => self.rooms.entry(room).or_default().name = name,
+            Change::Room { room, name, .. } => self.rooms.entry(room).or_default().name = name,
             Change::Head { room, seq, ordinal, active_ms, member_count } => {
                 self.rooms.entry(room).or_default().merge_head(seq, ordinal, active_ms, member_count);
             }
-            Change::Preview { room, sender, text } => {
+            Change::Preview { room, sender, text, .. } => {
                 self.rooms.entry(room).or_default().set_preview(sender, text);
             }
-            Change::Event { room, seq, bytes } => {
+            Change::Event { room, seq, bytes, .. } => {
                 self.events.insert((room, seq), bytes);
             }
             Change::MemberJoined { room, user, role, seq, ordinal } => {
                 self.member(room, user).merge_joined(Joined { role, seq, ordinal });
                 self.rooms_by_user.insert((user, room));
             }
-            Change::MemberGone { room, user } => {
+            Change::MemberGone { room, user, .. } => {
                 self.members.remove(&(room, user));
                 self.rooms_by_user.remove(&(user, room));
             }
             Change::ReadMarker { room, user, seq, ordinal, at_ms } => {
                 self.member(room, user).merge_read(seq, ordinal, at_ms);
             }
-            Change::OwnSend { room, user, ordinal } => self.member(room, user).merge_own(ordinal),
+            Change::OwnSend { room, user, ordinal, .. } => self.member(room, user).merge_own(ordinal),
             Change::Sent { room, sender, client_id, row } => {
                 self.sent_ids.insert((room, sender, client_id), row);
             }

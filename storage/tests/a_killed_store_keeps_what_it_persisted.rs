@@ -29,7 +29,8 @@ fn batch(n: u64) -> Vec<Change> {
     let last = n * EVENTS_PER_BATCH;
     let head = Change::Head { room: room(), seq: last, ordinal: last, active_ms: n, member_count: 1 };
     let seqs = last - EVENTS_PER_BATCH + 1..=last;
-    let events = seqs.map(|seq| Change::Event { room: room(), seq, bytes: event_bytes(seq) });
+    let events =
+        seqs.map(|seq| Change::Event { room: room(), seq, bytes: event_bytes(seq), changed_seq: seq });
     events.chain([head]).collect()
 }
 

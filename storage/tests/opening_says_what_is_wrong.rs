@@ -56,7 +56,7 @@ async fn written() -> TempDir {
     let store = EmbeddedStore::open(dir.path()).unwrap();
     for seq in 1..=EVENTS {
         let bytes = vec![0xa5; 1 << 20];
-        let event = carillon_storage::Change::Event { room: room(1), seq, bytes };
+        let event = carillon_storage::Change::Event { room: room(1), seq, bytes, changed_seq: seq };
         store.apply(vec![event, head(room(1), seq)], vec![(0, seq)]).await.unwrap();
     }
     store.persist().await.unwrap();

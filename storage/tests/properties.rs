@@ -18,6 +18,16 @@ macro_rules! properties {
             #[tokio::test]
             async fn $property() { super::$property(super::open::<super::Embedded>()).await }
         )* }
+        mod cql {
+            /// One test, so that one server and one process will do.
+            #[tokio::test]
+            async fn every_property_holds() {
+                $(
+                    println!("{} …", stringify!($property));
+                    super::$property(super::open::<super::Cql>()).await;
+                )*
+            }
+        }
     };
 }
 
@@ -75,7 +85,8 @@ async fn seqs(store: &impl Store, number: u8, from_seq: u64, limit: usize, bytes
 }
 
 async fn a_room_is_read_back(h: impl Harness) {
-    let preview = Change::Preview { room: room(1), sender: user(4), text: "see you at ten ☕".into() };
+    let preview =
+        Change::Preview { room: room(1), sender: user(4), text: "see you at ten ☕".into(), seq: 9 };
     apply(h.store(), [named(room(1), "lobby"), head(room(1), 9), preview]).await;
     let row = RoomRow {
         name: "lobby".into(),
@@ -91,14 +102,14 @@ async fn a_room_is_read_back(h: impl Harness) {
 
 async fn the_last_change_of_a_row_in_one_call_counts(h: impl Harness) {
     let changes = [
-        named(room(1), "old"),
-        named(room(1), "new"),
+        named_at(room(1), "old", 1),
+        named_at(room(1), "new", 2),
         joined(room(1), user(1), 1),
-        gone(room(1), user(1)),
-        gone(room(1), user(2)),
+        gone(room(1), user(1), 2),
+        gone(room(1), user(2), 1),
         joined(room(1), user(2), 2),
-        Change::Event { room: room(1), seq: 1, bytes: b"first".to_vec() },
-        Change::Event { room: room(1), seq: 1, bytes: b"edited".to_vec() },
+        Change::Event { room: room(1), seq: 1, bytes: b"first".to_vec(), changed_seq: 1 },
+        Change::Event { room: room(1), seq: 1, bytes: b"edited".to_vec(), changed_seq: 2 },
     ];
     apply(h.store(), changes).await;
     assert_eq!(h.store().room(room(1)).await.unwrap().unwrap().name, "new");
@@ -151,7 +162,7 @@ async fn members_come_in_order_and_in_pages(h: impl Harness) {
 async fn rooms_of_a_user_follow_joins_and_leaves(h: impl Harness) {
     apply(h.store(), [joined(room(1), user(1), 1), joined(room(2), user(1), 1)]).await;
     assert_eq!(h.store().user_rooms(user(1), None, 10).await.unwrap(), [room(1), room(2)]);
-    apply(h.store(), [gone(room(1), user(1))]).await;
+    apply(h.store(), [gone(room(1), user(1), 5)]).await;
     assert_eq!(h.store().user_rooms(user(1), None, 10).await.unwrap(), [room(2)]);
     apply(h.store(), [joined(room(1), user(1), 9)]).await;
     assert_eq!(h.store().user_rooms(user(1), None, 10).await.unwrap(), [room(1), room(2)]);
@@ -196,7 +207,7 @@ async fn markers_never_move_back(h: impl Harness) {
 async fn leaving_takes_the_markers_along(h: impl Harness) {
     apply(h.store(), [named(room(1), "lobby"), joined(room(1), user(1), 5)]).await;
     apply(h.store(), [read(room(1), user(1), 20), own_send(room(1), user(1), 18)]).await;
-    apply(h.store(), [gone(room(1), user(1))]).await;
+    apply(h.store(), [gone(room(1), user(1), 21)]).await;
     assert_eq!(member(h.store(), 1, 1).await, None);
     apply(h.store(), [joined(room(1), user(1), 25)]).await;
     let row = member(h.store(), 1, 1).await.unwrap();
@@ -253,7 +264,7 @@ async fn events_page_without_a_gap_across_buckets(h: impl Harness) {
 }
 
 async fn a_page_of_events_keeps_its_limits(h: impl Harness) {
-    let event = |seq| Change::Event { room: room(1), seq, bytes: vec![b'x'; 100] };
+    let event = |seq| Change::Event { room: room(1), seq, bytes: vec![b'x'; 100], changed_seq: seq };
     apply(h.store(), (1..=10).map(event).collect::<Vec<_>>()).await;
     assert_eq!(seqs(h.store(), 1, 4, 3, 10_000).await, [4, 5, 6]);
     assert_eq!(seqs(h.store(), 1, 4, 9, 300).await, [4, 5, 6]);
@@ -266,7 +277,8 @@ async fn a_page_of_events_keeps_its_limits(h: impl Harness) {
 
 async fn an_event_written_again_is_replaced(h: impl Harness) {
     apply(h.store(), [event(room(1), 1), event(room(1), 2)]).await;
-    apply(h.store(), [Change::Event { room: room(1), seq: 1, bytes: b"deleted".to_vec() }]).await;
+    let deleted = Change::Event { room: room(1), seq: 1, bytes: b"deleted".to_vec(), changed_seq: 3 };
+    apply(h.store(), [deleted]).await;
     let events = h.store().events(room(1), 1, 10, 1000).await.unwrap();
     let expected = [(1, b"deleted".to_vec()), (2, bytes(2))].map(|(seq, bytes)| StoredEvent { seq, bytes });
     assert_eq!(events, expected);
@@ -353,7 +365,7 @@ async fn an_expiry_survives_a_crash(h: impl Harness) {
 
 /// More calls than any queue holds are under way at once; the name that was asked for last is the one that stays.
 async fn calls_take_effect_in_order(h: impl Harness) {
-    let names = (0..200).map(|n| h.store().apply(vec![named(room(1), &n.to_string())], vec![]));
+    let names = (0..200).map(|n| h.store().apply(vec![named_at(room(1), &n.to_string(), n)], vec![]));
     for result in futures_util::future::join_all(names).await {
         result.unwrap();
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use carillon_storage::{Consistency, is_keyspace_name};
 use toml::de::DeValue;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
@@ -159,7 +160,7 @@ macro_rules! word_values {
     )+};
 }
 
-word_values!(SocketAddr, PathBuf, NodeName, LogFormat, LogLevel);
+word_values!(SocketAddr, PathBuf, NodeName, LogFormat, LogLevel, StoreKind, Keyspace, Consistency);
 
 /// What may be left out; empty stands for that.
 impl<T: Word> Value for Option<T> {
@@ -374,8 +375,133 @@ impl Word for LogFormat {
     }
 }
 
-/// What the embedded store calls its lines.
-const STORE_TARGETS: [&str; 2] = ["fjall", "lsm_tree"];
+/// Which store has the long-term tables.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StoreKind {
+    /// On this node's disk.
+    Embedded,
+    /// In ScyllaDB or Apache Cassandra.
+    Cql,
+}
+
+impl Word for StoreKind {
+    const KIND: &'static str = "STORE";
+    const ONE: &'static str = "embedded or cql";
+
+    fn read(text: &str) -> Option<Self> {
+        match text {
+            "embedded" => Some(Self::Embedded),
+            "cql" => Some(Self::Cql),
+            _ => None,
+        }
+    }
+
+    fn write(&self) -> String {
+        match self {
+            Self::Embedded => "embedded".to_owned(),
+            Self::Cql => "cql".to_owned(),
+        }
+    }
+}
+
+/// A server by its name or address, and a port.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HostPort(String);
+
+impl HostPort {
+    /// As it was written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::str::FromStr for HostPort {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::read(text).ok_or(Self::ONE)
+    }
+}
+
+impl Word for HostPort {
+    const KIND: &'static str = "HOST:PORT";
+    const ONE: &'static str = "a host and a port, such as db1.example.com:9042";
+    const MANY: &'static str =
+        "a list of hosts with ports, such as db1.example.com:9042,db2.example.com:9042";
+
+    fn read(text: &str) -> Option<Self> {
+        let (host, port) = text.rsplit_once(':')?;
+        let is_whole = !host.is_empty() && !host.contains(['/', ' ']) && port.parse::<u16>().is_ok();
+        is_whole.then(|| Self(text.to_owned()))
+    }
+
+    fn write(&self) -> String {
+        self.0.clone()
+    }
+}
+
+/// The name of a keyspace.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Keyspace(String);
+
+impl Keyspace {
+    /// The name itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for Keyspace {
+    fn default() -> Self {
+        Self("carillon".to_owned())
+    }
+}
+
+impl std::str::FromStr for Keyspace {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::read(text).ok_or(Self::ONE)
+    }
+}
+
+impl Word for Keyspace {
+    const KIND: &'static str = "NAME";
+    const ONE: &'static str = "up to 39 small letters, digits and _, a letter first";
+
+    fn read(text: &str) -> Option<Self> {
+        is_keyspace_name(text).then(|| Self(text.to_owned()))
+    }
+
+    fn write(&self) -> String {
+        self.0.clone()
+    }
+}
+
+const CONSISTENCIES: [(&str, Consistency); 5] = [
+    ("local_quorum", Consistency::LocalQuorum),
+    ("quorum", Consistency::Quorum),
+    ("one", Consistency::One),
+    ("local_one", Consistency::LocalOne),
+    ("all", Consistency::All),
+];
+
+impl Word for Consistency {
+    const KIND: &'static str = "LEVEL";
+    const ONE: &'static str = "local_quorum, quorum, one, local_one or all";
+
+    fn read(text: &str) -> Option<Self> {
+        CONSISTENCIES.iter().find(|(name, _)| *name == text).map(|&(_, level)| level)
+    }
+
+    fn write(&self) -> String {
+        let named = CONSISTENCIES.iter().find(|(_, level)| level == self);
+        named.map_or_else(String::new, |(name, _)| (*name).to_owned())
+    }
+}
+
+/// What the stores call the lines of what they are made of.
+const STORE_TARGETS: [&str; 3] = ["fjall", "lsm_tree", "scylla"];
 
 /// From which level on lines are logged, for all or for parts of the program.
 #[derive(Clone, PartialEq, Debug)]
@@ -385,7 +511,7 @@ pub struct LogLevel {
 }
 
 impl LogLevel {
-    /// The same as a filter. Of the embedded store's own lines only warnings, unless it is named: what it does is not
+    /// The same as a filter. Of the stores' own lines only warnings, unless it is named: what it does is not
     /// what an operator of this program looks for.
     pub fn targets(&self) -> Targets {
         let quiet = STORE_TARGETS.iter().filter(|name| !self.text.contains(**name));

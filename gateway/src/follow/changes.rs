@@ -71,7 +71,7 @@ fn add_event(event: &Event<'_>, bytes: &[u8], member_count: u64, changes: &mut V
     let Event { room, seq, ordinal, at_ms, sender, ref body } = *event;
     match body {
         EventBody::RoomCreated { name, members } => {
-            changes.push(Change::Room { room, name: name.to_string() });
+            changes.push(Change::Room { room, name: name.to_string(), seq });
             changes.push(joined(event, sender, Role::Owner));
             changes.extend(
                 members.iter().filter(|&&user| user != sender).map(|&user| joined(event, user, Role::Member)),
@@ -81,11 +81,11 @@ fn add_event(event: &Event<'_>, bytes: &[u8], member_count: u64, changes: &mut V
         EventBody::MembersAdded { members } => {
             changes.extend(members.iter().map(|&user| joined(event, user, Role::Member)));
         }
-        EventBody::MemberRemoved { user } => changes.push(Change::MemberGone { room, user: *user }),
-        EventBody::MemberLeft => changes.push(Change::MemberGone { room, user: sender }),
+        EventBody::MemberRemoved { user } => changes.push(Change::MemberGone { room, user: *user, seq }),
+        EventBody::MemberLeft => changes.push(Change::MemberGone { room, user: sender, seq }),
         EventBody::Unknown { .. } => {}
     }
-    changes.push(Change::Event { room, seq, bytes: bytes.to_vec() });
+    changes.push(Change::Event { room, seq, bytes: bytes.to_vec(), changed_seq: seq });
     changes.push(Change::Head { room, seq, ordinal, active_ms: at_ms, member_count });
 }
 
@@ -94,8 +94,8 @@ fn add_message(event: &Event<'_>, client_id: ClientId, text: &str, changes: &mut
     let row = SentRow { seq, ordinal, at_ms, text_hash: text_hash(text) };
     let text = preview(text).to_owned();
     changes.push(Change::Sent { room, sender, client_id, row });
-    changes.push(Change::OwnSend { room, user: sender, ordinal });
-    changes.push(Change::Preview { room, sender, text });
+    changes.push(Change::OwnSend { room, user: sender, seq, ordinal });
+    changes.push(Change::Preview { room, sender, text, seq });
 }
 
 fn joined(event: &Event<'_>, user: UserId, role: Role) -> Change {

@@ -150,26 +150,26 @@ impl<'a> Rows<'a> {
 
     fn change(&mut self, change: Change) -> StoreResult<()> {
         match change {
-            Change::Room { room, name } => self.room(room)?.name = name,
+            Change::Room { room, name, .. } => self.room(room)?.name = name,
             Change::Head { room, seq, ordinal, active_ms, member_count } => {
                 self.room(room)?.merge_head(seq, ordinal, active_ms, member_count);
             }
-            Change::Preview { room, sender, text } => self.room(room)?.set_preview(sender, text),
-            Change::Event { room, seq, bytes } => {
+            Change::Preview { room, sender, text, .. } => self.room(room)?.set_preview(sender, text),
+            Change::Event { room, seq, bytes, .. } => {
                 self.events.insert(key::event(room, seq), bytes);
             }
             Change::MemberJoined { room, user, role, seq, ordinal } => {
                 self.member(room, user)?.merge_joined(Joined { role, seq, ordinal });
                 self.rooms_by_user.insert((user, room), true);
             }
-            Change::MemberGone { room, user } => {
+            Change::MemberGone { room, user, .. } => {
                 self.members.insert((room, user), MemberColumns::default());
                 self.rooms_by_user.insert((user, room), false);
             }
             Change::ReadMarker { room, user, seq, ordinal, at_ms } => {
                 self.member(room, user)?.merge_read(seq, ordinal, at_ms);
             }
-            Change::OwnSend { room, user, ordinal } => self.member(room, user)?.merge_own(ordinal),
+            Change::OwnSend { room, user, ordinal, .. } => self.member(room, user)?.merge_own(ordinal),
             Change::Sent { room, sender, client_id, row } => {
                 self.sent_ids.insert(key::sent(room, sender, client_id), row);
             }

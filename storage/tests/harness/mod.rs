@@ -5,15 +5,22 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use carillon_protocol::frame::Role;
 use carillon_protocol::{ClientId, RoomId, UserId};
-use carillon_storage::{Change, EmbeddedStore, MemoryStore, SentRow, Store};
+use carillon_storage::{
+    Change, CqlConfig, CqlStore, EmbeddedStore, MemoryStore, SentRow, Store, apply_schema,
+};
 use tempfile::TempDir;
 
 /// A store under test.
 pub(crate) trait Harness: Sized {
     type Store: Store;
+
+    /// Whether writing any part of a history again, in any order, changes nothing.
+    const ANY_ORDER: bool = false;
 
     /// An empty one.
     fn open() -> Self;
@@ -72,6 +79,54 @@ impl Embedded {
     }
 }
 
+static KEYSPACES: AtomicU32 = AtomicU32::new(0);
+
+/// A new keyspace in that server.
+pub(crate) fn keyspace_at(server: &str) -> CqlConfig {
+    let number = KEYSPACES.fetch_add(1, Ordering::Relaxed);
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    CqlConfig {
+        contact_points: vec![server.to_owned()],
+        keyspace: format!("t{}_{}_{number}", since_1970.as_millis(), std::process::id()),
+        timeout: Duration::from_secs(20),
+        ..CqlConfig::default()
+    }
+}
+
+/// A store in a keyspace of its own.
+pub(crate) struct Cql {
+    store: CqlStore,
+    config: CqlConfig,
+}
+
+impl Harness for Cql {
+    type Store = CqlStore;
+
+    const ANY_ORDER: bool = true;
+
+    fn open() -> Self {
+        let config = keyspace_at(&carillon_devservers::Cql::shared().unwrap());
+        wait_for(apply_schema(&config, 1)).unwrap();
+        Self { store: wait_for(CqlStore::open(config.clone())).unwrap(), config }
+    }
+
+    fn store(&self) -> &CqlStore {
+        &self.store
+    }
+
+    /// It is this process that crashes; the server goes on.
+    fn crash_and_reopen(self) -> Self {
+        Self { store: wait_for(CqlStore::open(self.config.clone())).unwrap(), config: self.config }
+    }
+}
+
+/// Waits also where a runtime runs the caller already.
+pub(crate) fn wait_for<T: Send>(future: impl Future<Output = T> + Send) -> T {
+    let wait =
+        || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future);
+    std::thread::scope(|scope| scope.spawn(wait).join().unwrap())
+}
+
 pub(crate) fn copy_folder(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
@@ -102,11 +157,15 @@ pub(crate) fn bytes(seq: u64) -> Vec<u8> {
 }
 
 pub(crate) fn event(room: RoomId, seq: u64) -> Change {
-    Change::Event { room, seq, bytes: bytes(seq) }
+    Change::Event { room, seq, bytes: bytes(seq), changed_seq: seq }
 }
 
 pub(crate) fn named(room: RoomId, name: &str) -> Change {
-    Change::Room { room, name: name.into() }
+    named_at(room, name, 0)
+}
+
+pub(crate) fn named_at(room: RoomId, name: &str, seq: u64) -> Change {
+    Change::Room { room, name: name.into(), seq }
 }
 
 /// A head where every event is a message.
@@ -118,16 +177,17 @@ pub(crate) fn joined(room: RoomId, user: UserId, seq: u64) -> Change {
     Change::MemberJoined { room, user, role: Role::Member, seq, ordinal: seq }
 }
 
-pub(crate) fn gone(room: RoomId, user: UserId) -> Change {
-    Change::MemberGone { room, user }
+pub(crate) fn gone(room: RoomId, user: UserId, seq: u64) -> Change {
+    Change::MemberGone { room, user, seq }
 }
 
 pub(crate) fn read(room: RoomId, user: UserId, seq: u64) -> Change {
     Change::ReadMarker { room, user, seq, ordinal: seq, at_ms: 2000 + seq }
 }
 
+/// A message of theirs, where every event is a message.
 pub(crate) fn own_send(room: RoomId, user: UserId, ordinal: u64) -> Change {
-    Change::OwnSend { room, user, ordinal }
+    Change::OwnSend { room, user, seq: ordinal, ordinal }
 }
 
 pub(crate) fn sent_row(at_ms: u64) -> SentRow {

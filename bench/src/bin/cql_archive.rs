@@ -1,0 +1,329 @@
+//! What the archiver costs above the driver: from a log of messages into a real CQL server, against a bare loop that writes the
+//! same rows with the same statements, each room's together, in turns in one run. Then what a page of history takes while
+//! nothing is written and while the archiver catches up, and what a message takes on the disk.
+//!
+//! `cargo run --release -p carillon-bench --bin cql_archive -- [messages] [rooms] [rounds]`
+#![allow(clippy::print_stdout, reason = "it prints a measurement")]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use carillon_devservers::{Cql, CqlConfig as ServerConfig};
+use carillon_gateway::follow::archive::Archiver;
+use carillon_gateway::follow::changes::{add_changes, last_only};
+use carillon_gateway::follow::dead_letters::DeadLetters;
+use carillon_gateway::log::{Batch, Log, MemoryLog, Record, record};
+use carillon_protocol::binary::encode_event;
+use carillon_protocol::{ClientId, Event, EventBody, RoomId, UserId};
+use carillon_storage::{BUCKET_EVENTS, Change, CqlConfig, CqlStore, Store, apply_schema};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use scylla::client::session::Session;
+use scylla::client::session_builder::SessionBuilder;
+use scylla::statement::batch::{Batch as CqlBatch, BatchType};
+use scylla::statement::prepared::PreparedStatement;
+use scylla::value::CqlTimestamp;
+use uuid::Uuid;
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+const PARTITIONS: u16 = 64;
+const SENDERS_PER_ROOM: u64 = 10;
+/// A turn of a busy home: what one batch of the log holds.
+const MESSAGES_PER_BATCH: u64 = 20;
+const TEXT_BYTES: usize = 128;
+/// As the archiver reads the log.
+const CHUNK_BYTES: usize = 4 << 20;
+/// The bare loop's requests in flight, and rows in a batch.
+const IN_FLIGHT: usize = 64;
+const BATCH_ROWS: usize = 100;
+const PAGES: usize = 4_000;
+const PAGE_EVENTS: usize = 50;
+const READERS: usize = 2;
+
+fn main() -> Result<()> {
+    let mut args = std::env::args().skip(1);
+    let messages: u64 = args.next().map_or(Ok(300_000), |arg| arg.parse())?;
+    let rooms: u64 = args.next().map_or(Ok(200), |arg| arg.parse())?;
+    let rounds: u32 = args.next().map_or(Ok(4), |arg| arg.parse())?;
+    let mut server = Cql::start_as(&ServerConfig { heap_mib: 1024, ..ServerConfig::default() })?;
+    println!("{}; {messages} messages of {TEXT_BYTES} bytes in {rooms} rooms, a round", server.name());
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let last = runtime.block_on(measure(&server.address(), messages, rooms, rounds))?;
+    // A server that starts again writes what was in its commit log into tables.
+    server.kill()?;
+    server.restart()?;
+    let tables = folder_bytes(&server.folder().join("data").join(&last), "messages")?;
+    let sent = folder_bytes(&server.folder().join("data").join(&last), "sent_ids")?;
+    println!("on disk, a message: {} bytes, its client id {} bytes", tables / messages, sent / messages);
+    Ok(())
+}
+
+/// Prints; gives the keyspace that holds one round of messages.
+async fn measure(address: &str, messages: u64, rooms: u64, rounds: u32) -> Result<String> {
+    let mut ratios = Vec::new();
+    let mut archived = None;
+    for round in 0..=rounds {
+        let log = log(messages, rooms).await?;
+        let chunks = chunks(&log)?;
+        let store = Arc::new(CqlStore::open(keyspace(address, format!("archiver{round}")).await?).await?);
+        let archiver = archive(Arc::clone(&log), Arc::clone(&store)).await?;
+        let bare = bare(address, keyspace(address, format!("bare{round}")).await?, chunks).await?;
+        let per_s = |time: Duration| messages as f64 / time.as_secs_f64();
+        let ratio = bare.as_secs_f64() / archiver.as_secs_f64();
+        // The JVM compiles what is used often: the first round only warms it up.
+        let note = if round == 0 { "  (warming up)" } else { "" };
+        println!("archiver {:8.0}/s   bare {:8.0}/s   ratio {ratio:.2}{note}", per_s(archiver), per_s(bare));
+        if round > 0 {
+            ratios.push(ratio);
+        }
+        archived = Some((store, format!("archiver{round}")));
+    }
+    ratios.sort_by(f64::total_cmp);
+    println!("archiver / bare: median {:.2}", ratios[ratios.len() / 2]);
+    let (store, keyspace) = archived.ok_or("no round")?;
+    pages(&store, address, messages, rooms).await?;
+    for kind in store.status().kinds.iter().filter(|kind| kind.count > 0) {
+        println!(
+            "{:<16} {:>8} requests {:>9} rows  p50 < {:>6} µs  p99 < {:>6} µs",
+            kind.name, kind.count, kind.rows, kind.p50_us, kind.p99_us
+        );
+    }
+    Ok(keyspace)
+}
+
+async fn keyspace(address: &str, keyspace: String) -> Result<CqlConfig> {
+    let timeout = Duration::from_secs(30);
+    let config =
+        CqlConfig { contact_points: vec![address.to_owned()], keyspace, timeout, ..CqlConfig::default() };
+    apply_schema(&config, 1).await?;
+    Ok(config)
+}
+
+fn room(number: u64) -> RoomId {
+    RoomId::from_bytes(
+        Uuid::from_u128(0x0192_0000_0000_7000_8000_0000_0000_0000 + u128::from(number)).into_bytes(),
+    )
+}
+
+/// Rooms take turns, a batch each.
+async fn log(messages: u64, rooms: u64) -> Result<Arc<MemoryLog>> {
+    let log = MemoryLog::new(PARTITIONS, usize::MAX);
+    let mut positions = vec![0; usize::from(PARTITIONS)];
+    let text = "x".repeat(TEXT_BYTES);
+    for turn in 0..messages / MESSAGES_PER_BATCH {
+        let (number, first_seq) = (turn % rooms, turn / rooms * MESSAGES_PER_BATCH + 1);
+        let partition = (number % u64::from(PARTITIONS)) as u16;
+        let mut records = Vec::new();
+        for seq in first_seq..first_seq + MESSAGES_PER_BATCH {
+            let sender = UserId::new(1 + number * 1000 + seq % SENDERS_PER_ROOM).ok_or("a user")?;
+            let client_id = ClientId::from_bytes(
+                Uuid::from_u128(u128::from(seq) << 64 | u128::from(number)).into_bytes(),
+            );
+            let body = EventBody::Message { client_id, text: text.as_str().into() };
+            let event = Event { room: room(number), seq, ordinal: seq, at_ms: now_ms(), sender, body };
+            let mut bytes = Vec::new();
+            encode_event(&event, &mut bytes);
+            Record::Event { member_count: SENDERS_PER_ROOM, event: &bytes }.encode(&mut records);
+        }
+        let position = &mut positions[usize::from(partition)];
+        *position += 1;
+        log.append(vec![Batch { partition, position: *position, records }]).await?;
+    }
+    Ok(Arc::new(log))
+}
+
+fn now_ms() -> u64 {
+    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since_1970.unwrap_or_default().as_millis() as u64
+}
+
+/// What the archiver will write, chunk by chunk.
+fn chunks(log: &Arc<MemoryLog>) -> Result<Vec<Vec<Change>>> {
+    let mut tail = log.tail(vec![0; usize::from(PARTITIONS)])?;
+    let mut chunks = Vec::new();
+    loop {
+        let batches = tail.read(CHUNK_BYTES)?;
+        if batches.is_empty() {
+            return Ok(chunks);
+        }
+        let mut changes = Vec::new();
+        for bytes in batches.iter().flat_map(|batch| record::split(&batch.records)) {
+            add_changes(bytes?, &mut changes)?;
+        }
+        chunks.push(last_only(changes));
+    }
+}
+
+/// The archiver on its own thread, as in a node, until everything is in the store.
+async fn archive(log: Arc<MemoryLog>, store: Arc<CqlStore>) -> Result<Duration> {
+    let work = move || -> Result<Duration> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let folder = tempfile::tempdir()?;
+        let began = Instant::now();
+        let never = Duration::from_secs(3600);
+        runtime.block_on(Archiver::open(log, store, DeadLetters::new(folder.path()), never))?;
+        Ok(began.elapsed())
+    };
+    tokio::task::spawn_blocking(work).await?
+}
+
+/// The statements of the store, and nothing else of it.
+struct Bare {
+    session: Session,
+    message: PreparedStatement,
+    sent: PreparedStatement,
+    own_send: PreparedStatement,
+    head: PreparedStatement,
+    preview: PreparedStatement,
+}
+
+enum Request {
+    Messages(Vec<(Uuid, i64, i64, Vec<u8>, i64)>),
+    Sent(Vec<(Uuid, i64, Uuid, i64, i64, i64, i64, i64)>),
+    OwnSends(Vec<(i64, i64, Uuid, i64)>),
+    Head((i64, i64, i64, CqlTimestamp, i64, Uuid)),
+    Preview((i64, i64, String, Uuid)),
+}
+
+async fn bare(address: &str, config: CqlConfig, chunks: Vec<Vec<Change>>) -> Result<Duration> {
+    let k = config.keyspace;
+    let session = SessionBuilder::new().known_node(address).build().await?;
+    let bare = Bare {
+        message: session.prepare(format!("INSERT INTO {k}.messages (room_id, bucket, seq, event) VALUES (?, ?, ?, ?) USING TIMESTAMP ?")).await?,
+        sent: session.prepare(format!("INSERT INTO {k}.sent_ids (room_id, sender_id, client_id, seq, ordinal, sent_ms, text_hash) VALUES (?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?")).await?,
+        own_send: session.prepare(format!("UPDATE {k}.members_by_room USING TIMESTAMP ? SET own_ordinal = ? WHERE room_id = ? AND user_id = ?")).await?,
+        head: session.prepare(format!("UPDATE {k}.rooms USING TIMESTAMP ? SET head_seq = ?, head_ordinal = ?, active_at = ?, member_count = ? WHERE room_id = ?")).await?,
+        preview: session.prepare(format!("UPDATE {k}.rooms USING TIMESTAMP ? SET preview_sender = ?, preview = ? WHERE room_id = ?")).await?,
+        session,
+    };
+    // Made before the clock runs: the loop only sends.
+    let chunks: Vec<Vec<Request>> = chunks.into_iter().map(requests).collect();
+    let began = Instant::now();
+    for chunk in chunks {
+        let writes = stream::iter(chunk).map(|request| bare.write(request)).buffer_unordered(IN_FLIGHT);
+        writes.try_collect::<()>().await?;
+    }
+    Ok(began.elapsed())
+}
+
+impl Bare {
+    async fn write(&self, request: Request) -> Result<()> {
+        let batch = |statement: &PreparedStatement, rows: usize| {
+            let mut batch = CqlBatch::new(BatchType::Unlogged);
+            (0..rows).for_each(|_| batch.append_statement(statement.clone()));
+            batch
+        };
+        let session = &self.session;
+        match request {
+            Request::Messages(rows) => session.batch(&batch(&self.message, rows.len()), rows).await?,
+            Request::Sent(rows) => session.batch(&batch(&self.sent, rows.len()), rows).await?,
+            Request::OwnSends(rows) => session.batch(&batch(&self.own_send, rows.len()), rows).await?,
+            Request::Head(row) => session.execute_unpaged(&self.head, row).await?,
+            Request::Preview(row) => session.execute_unpaged(&self.preview, row).await?,
+        };
+        Ok(())
+    }
+}
+
+/// The rows of a chunk, those of a partition together.
+fn requests(changes: Vec<Change>) -> Vec<Request> {
+    let (mut messages, mut sent, mut own_sends) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    let mut requests = Vec::new();
+    for change in changes {
+        match change {
+            Change::Event { room, seq, bytes, .. } => {
+                let (bucket, room) = ((seq / BUCKET_EVENTS) as i64, Uuid::from_bytes(*room.as_bytes()));
+                let rows: &mut Vec<_> = messages.entry((room, bucket)).or_default();
+                rows.push((room, bucket, seq as i64, bytes, seq as i64));
+            }
+            Change::Sent { room, sender, client_id, row } => {
+                let (room, sender) = (Uuid::from_bytes(*room.as_bytes()), sender.get() as i64);
+                let (id, at_ms) = (Uuid::from_bytes(*client_id.as_bytes()), row.at_ms as i64);
+                let rows: &mut Vec<_> = sent.entry((room, sender)).or_default();
+                let hash = row.text_hash as i64;
+                rows.push((room, sender, id, row.seq as i64, row.ordinal as i64, at_ms, hash, at_ms * 1000));
+            }
+            Change::OwnSend { room, user, seq, ordinal } => {
+                let room = Uuid::from_bytes(*room.as_bytes());
+                let rows: &mut Vec<_> = own_sends.entry(room).or_default();
+                rows.push((seq as i64, ordinal as i64, room, user.get() as i64));
+            }
+            Change::Head { room, seq, ordinal, active_ms, member_count } => {
+                let (room, seq) = (Uuid::from_bytes(*room.as_bytes()), seq as i64);
+                let row =
+                    (seq, seq, ordinal as i64, CqlTimestamp(active_ms as i64), member_count as i64, room);
+                requests.push(Request::Head(row));
+            }
+            Change::Preview { room, sender, text, seq } => {
+                let room = Uuid::from_bytes(*room.as_bytes());
+                requests.push(Request::Preview((seq as i64, sender.get() as i64, text, room)));
+            }
+            _ => {}
+        }
+    }
+    requests.extend(messages.into_values().flat_map(pieces).map(Request::Messages));
+    requests.extend(sent.into_values().flat_map(pieces).map(Request::Sent));
+    requests.extend(own_sends.into_values().flat_map(pieces).map(Request::OwnSends));
+    requests
+}
+
+fn pieces<T>(mut rows: Vec<T>) -> Vec<Vec<T>> {
+    let mut pieces = Vec::new();
+    while rows.len() > BATCH_ROWS {
+        let rest = rows.split_off(BATCH_ROWS);
+        pieces.push(std::mem::replace(&mut rows, rest));
+    }
+    pieces.push(rows);
+    pieces
+}
+
+/// Pages of history from random places: first alone, then while the archiver brings a backlog to another keyspace.
+async fn pages(store: &Arc<CqlStore>, address: &str, messages: u64, rooms: u64) -> Result<()> {
+    read_pages(store, messages, rooms, PAGES).await?;
+    let quiet = read_pages(store, messages, rooms, PAGES).await?;
+    let other = Arc::new(CqlStore::open(keyspace(address, "backlog".to_owned()).await?).await?);
+    let catching_up = tokio::spawn(archive(log(messages, rooms).await?, other));
+    let mut busy = Vec::new();
+    while !catching_up.is_finished() {
+        busy.extend(read_pages(store, messages, rooms, PAGES / 20).await?);
+    }
+    catching_up.await??;
+    busy.sort();
+    for (when, times) in [("quiet", quiet), ("while a backlog is archived", busy)] {
+        let at = |of_100: usize| times[(times.len() - 1) * of_100 / 100];
+        println!("{} pages of {PAGE_EVENTS}, {when}: p50 {:?}, p99 {:?}", times.len(), at(50), at(99));
+    }
+    Ok(())
+}
+
+async fn read_pages(store: &Arc<CqlStore>, messages: u64, rooms: u64, pages: usize) -> Result<Vec<Duration>> {
+    let last = messages / rooms - PAGE_EVENTS as u64;
+    let read = |number: usize| async move {
+        let random = (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
+        let began = Instant::now();
+        let events =
+            store.events(room(random % rooms), 1 + random / rooms % last, PAGE_EVENTS, usize::MAX).await?;
+        assert_eq!(events.len(), PAGE_EVENTS);
+        Ok::<_, carillon_storage::StoreError>(began.elapsed())
+    };
+    let mut times: Vec<_> = stream::iter(0..pages).map(read).buffer_unordered(READERS).try_collect().await?;
+    times.sort();
+    Ok(times)
+}
+
+/// Bytes of the files in the folders below that begin with a name.
+fn folder_bytes(folder: &Path, name: &str) -> Result<u64> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(name) {
+            for file in std::fs::read_dir(entry.path())? {
+                let file = file?.metadata()?;
+                bytes += if file.is_file() { file.len() } else { 0 };
+            }
+        }
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,17 @@
+//! Promises kept with the store in a real CQL server: the same tests as on the embedded one, and what is told at the start.
+//!
+//! The server is the one at `CQL_SERVER`, or one that is started for this process.
+#![allow(unreachable_pub, reason = "these modules are one program")]
+#![allow(dead_code, reason = "what is shared with other programs of tests is used in part")]
+#![allow(clippy::unwrap_used, reason = "a test panics where its fact does not hold")]
+
+mod harness;
+#[path = "../process/mod.rs"]
+mod process;
+
+#[path = "../promises/a_retry_gets_the_seq_it_got_before.rs"]
+mod a_retry_gets_the_seq_it_got_before;
+mod a_wrong_schema_is_told;
+#[path = "../promises/history_has_no_gap.rs"]
+mod history_has_no_gap;
+mod nothing_is_lost_while_the_server_is_away;

@@ -1,0 +1,139 @@
+//! What is counted of every kind of request: how many, how many failed, how long they took.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::pace::{Answer, Pace};
+
+/// Kinds of requests that are counted apart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    WriteRooms,
+    WriteMessages,
+    WriteUserRooms,
+    WriteSent,
+    WriteArchived,
+    ReadRoom,
+    ReadMember,
+    ReadMembers,
+    ReadUserRooms,
+    ReadEvents,
+    ReadSent,
+    ReadArchived,
+}
+
+/// In the order of [`Kind`].
+const NAMES: [&str; 12] = [
+    "write_rooms",
+    "write_messages",
+    "write_user_rooms",
+    "write_sent",
+    "write_archived",
+    "read_room",
+    "read_member",
+    "read_members",
+    "read_user_rooms",
+    "read_events",
+    "read_sent",
+    "read_archived",
+];
+
+/// Steps of the times that are told apart: each is twice the one before, from 1 µs to over two minutes.
+const STEPS: usize = 28;
+
+/// How the store is doing, since it was opened.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct CqlStatus {
+    /// By kind of request; those that never happened are there too.
+    pub kinds: Vec<KindStatus>,
+    /// Batches that may be on their way to the servers now: fewer when answers come late.
+    pub batches_in_flight_max: usize,
+}
+
+/// How requests of one kind went.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct KindStatus {
+    /// What they do: `write_messages`, `read_room`, …
+    pub name: &'static str,
+    /// Answered, failures included.
+    pub count: u64,
+    /// Failed, after what the driver tried again by itself.
+    pub failures: u64,
+    /// Rows written or read.
+    pub rows: u64,
+    /// Time they took together, in microseconds.
+    pub total_us: u64,
+    /// Half of them took at most about this, in microseconds; known to a factor of two.
+    pub p50_us: u64,
+    /// And 99 of a hundred this.
+    pub p99_us: u64,
+}
+
+#[derive(Default)]
+pub(super) struct Stats {
+    kinds: [KindStats; NAMES.len()],
+}
+
+#[derive(Default)]
+struct KindStats {
+    count: AtomicU64,
+    failures: AtomicU64,
+    rows: AtomicU64,
+    total_us: AtomicU64,
+    steps: [AtomicU64; STEPS],
+}
+
+impl Stats {
+    pub(super) fn note(&self, kind: Kind, took: Duration, rows: Option<usize>) -> Answer {
+        let stats = &self.kinds[kind as usize];
+        let took_us = took.as_micros() as u64;
+        let step = (took_us.max(1).ilog2() as usize).min(STEPS - 1);
+        stats.count.fetch_add(1, Ordering::Relaxed);
+        stats.total_us.fetch_add(took_us, Ordering::Relaxed);
+        stats.steps[step].fetch_add(1, Ordering::Relaxed);
+        match rows {
+            Some(rows) => {
+                stats.rows.fetch_add(rows as u64, Ordering::Relaxed);
+                Answer::Good(took)
+            }
+            None => {
+                stats.failures.fetch_add(1, Ordering::Relaxed);
+                Answer::Failed
+            }
+        }
+    }
+
+    pub(super) fn status(&self, pace: &Pace) -> CqlStatus {
+        let kinds = self.kinds.iter().zip(NAMES).map(|(stats, name)| stats.status(name));
+        CqlStatus { kinds: kinds.collect(), batches_in_flight_max: pace.limit() }
+    }
+}
+
+impl KindStats {
+    fn status(&self, name: &'static str) -> KindStatus {
+        let read = |number: &AtomicU64| number.load(Ordering::Relaxed);
+        KindStatus {
+            name,
+            count: read(&self.count),
+            failures: read(&self.failures),
+            rows: read(&self.rows),
+            total_us: read(&self.total_us),
+            p50_us: self.quantile_us(50),
+            p99_us: self.quantile_us(99),
+        }
+    }
+
+    /// The upper end of the step in which that many of a hundred have been answered.
+    fn quantile_us(&self, of_100: u64) -> u64 {
+        let steps = self.steps.each_ref().map(|step| step.load(Ordering::Relaxed));
+        let wanted = (steps.iter().sum::<u64>() * of_100).div_ceil(100);
+        let mut seen = 0;
+        for (step, count) in steps.iter().enumerate() {
+            seen += count;
+            if seen >= wanted && wanted > 0 {
+                return 2 << step;
+            }
+        }
+        0
+    }
+}

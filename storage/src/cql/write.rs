@@ -1,0 +1,131 @@
+//! Writing a chunk: rows grouped by partition, as batches, as many at once as the server takes well.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use scylla::statement::batch::{Batch, BatchType};
+
+use super::row::{Key, Row, add_rows, failed, int};
+use super::status::Kind;
+use super::{Inner, read::SENT_FROM};
+use crate::{Change, Partition, StoreResult};
+
+/// Rows of one partition that go in one batch. More would gain little and make each answer later.
+const BATCH_ROWS: usize = 100;
+/// Bytes after which a batch is full: half of what ScyllaDB warns of. A larger row goes alone.
+const BATCH_BYTES: usize = 64 << 10;
+
+/// Some rows of one partition.
+struct Group {
+    key: Key,
+    rows: Vec<Row>,
+    bytes: usize,
+}
+
+impl Inner {
+    /// Writes the rows, and when all of them are acknowledged the positions. What fails leaves some of the rows written, which
+    /// trying again writes again.
+    pub(super) async fn apply(
+        &self,
+        changes: Vec<Change>,
+        archived: Vec<(Partition, u64)>,
+    ) -> StoreResult<()> {
+        self.write_all(groups(changes)).await?;
+        self.write_positions(archived).await
+    }
+
+    async fn write_all(&self, groups: Vec<Group>) -> StoreResult<()> {
+        let mut waiting = groups.into_iter();
+        let mut under_way = FuturesUnordered::new();
+        loop {
+            while under_way.len() < self.pace.limit()
+                && let Some(group) = waiting.next()
+            {
+                under_way.push(self.write_group(group));
+            }
+            match under_way.next().await {
+                Some(written) => written?,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// One request: to a server that has the partition, which the driver knows from the first row.
+    async fn write_group(&self, group: Group) -> StoreResult<()> {
+        let Group { key, mut rows, .. } = group;
+        let (count, began) = (rows.len(), Instant::now());
+        let written = match rows.len() {
+            1 => {
+                let row = rows.remove(0);
+                self.session.execute_unpaged(self.statements.of(&row), row).await
+            }
+            _ => {
+                let mut batch = Batch::new(BatchType::Unlogged);
+                batch.set_is_idempotent(true);
+                rows.iter().for_each(|row| batch.append_statement(self.statements.of(row).clone()));
+                self.session.batch(&batch, rows).await
+            }
+        };
+        let rows = written.is_ok().then_some(count);
+        self.pace.note(self.stats.note(key.kind(), began.elapsed(), rows));
+        written.map(drop).map_err(failed)
+    }
+
+    async fn write_positions(&self, archived: Vec<(Partition, u64)>) -> StoreResult<()> {
+        let mut writes: FuturesUnordered<_> = archived
+            .into_iter()
+            .map(|(partition, position)| self.write_position(partition, position))
+            .collect();
+        while let Some(written) = writes.next().await {
+            written?;
+        }
+        Ok(())
+    }
+
+    async fn write_position(&self, partition: Partition, position: u64) -> StoreResult<()> {
+        let (began, position) = (Instant::now(), int(position));
+        let values = (i32::from(partition), position, position);
+        let written = self.session.execute_unpaged(&self.statements.archived, values).await;
+        self.stats.note(Kind::WriteArchived, began.elapsed(), written.is_ok().then_some(1));
+        written.map(drop).map_err(failed)
+    }
+
+    pub(super) async fn expire_sent(&self, before_ms: u64) -> StoreResult<()> {
+        if before_ms <= self.sent_from_ms.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let values = (SENT_FROM, int(before_ms), int(before_ms));
+        self.session.execute_unpaged(&self.statements.fact, values).await.map_err(failed)?;
+        self.sent_from_ms.fetch_max(before_ms, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// The rows of each partition together, in as many batches as they need.
+fn groups(changes: Vec<Change>) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    let mut filling: HashMap<Key, usize> = HashMap::new();
+    for change in changes {
+        add_rows(change, |key, row| {
+            let bytes = row.bytes();
+            let open = filling.get(&key).copied().filter(|&at| groups[at].has_room_for(bytes));
+            let at = open.unwrap_or(groups.len());
+            if open.is_none() {
+                groups.push(Group { key, rows: Vec::new(), bytes: 0 });
+                filling.insert(key, at);
+            }
+            groups[at].rows.push(row);
+            groups[at].bytes += bytes;
+        });
+    }
+    groups
+}
+
+impl Group {
+    fn has_room_for(&self, bytes: usize) -> bool {
+        self.rows.len() < BATCH_ROWS && self.bytes + bytes <= BATCH_BYTES
+    }
+}
