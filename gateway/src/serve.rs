@@ -19,6 +19,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
 use crate::auth::Keys;
+use crate::cluster::presence::Presence;
 use crate::config::Config;
 use crate::directory::{Directory, SHARDS_MAX};
 use crate::follow::archive::{ArchiveStatus, Archiver};
@@ -107,20 +108,22 @@ impl Running {
     ) -> Result<Self, StartError> {
         let config = Arc::new(config);
         let keys = Keys::open(&config)?;
-        let route = Route { partitions: config.partitions, shards: shard_count(&config) };
+        let route = Route::alone(config.partitions, shard_count(&config));
         let (address, mut doors) = open_doors(&config, route.shards)?;
         let tls = open_tls_doors(&config, &mut doors)?;
         let (archiver, followed) = start_archiver(&config, data.path(), &log, &store)?;
         let node = Arc::new(Node {
+            stats: NodeStats::new(route.shards),
             route,
             directory: Directory::default(),
+            presence: Presence::new(config.partitions),
+            peers: None,
             admission: Admission::new(config.connections_max, config.connections_per_ip_max),
             keys,
             log,
             store,
             archived: followed.archived,
             archiving: followed.archiving,
-            stats: NodeStats::new(route.shards),
             config,
         });
         let (mailboxes, shards) = start_shards(&node, doors).map_err(system("start a shard"))?;

@@ -5,7 +5,9 @@
 
 mod accept;
 pub mod ask;
+mod away;
 mod drain;
+pub(crate) mod forward;
 pub mod message;
 mod outgoing;
 mod owed;
@@ -34,6 +36,10 @@ use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::auth::Keys;
+use crate::cluster::Peers;
+use crate::cluster::presence::Presence;
+use crate::cluster::view::NodeId;
+use crate::command;
 use crate::config::Config;
 use crate::connections::{Connections, Key};
 use crate::deliver::Local;
@@ -62,6 +68,8 @@ const PARTIAL_BYTES_MORE: usize = 16 * 1024;
 const APPENDS_MAX: usize = 16;
 /// Turns of messages taken from the mailbox in one turn of ours.
 const BATCHES_MAX: usize = 64;
+/// How soon messages are handed over again that other nodes could not take.
+const FLUSH_AGAIN_AFTER: Duration = Duration::from_millis(2);
 /// A tick's length while the node leaves.
 const HURRY: Duration = Duration::from_millis(20);
 /// The bell's token.
@@ -89,6 +97,10 @@ pub struct Node {
     pub archived: watch::Receiver<Positions>,
     /// How archiving is going.
     pub archiving: watch::Receiver<ArchiveStatus>,
+    /// Where the users who live here are, of other nodes.
+    pub presence: Presence,
+    /// The other nodes, where there may be any.
+    pub peers: Option<Arc<dyn Peers>>,
     /// What is counted.
     pub stats: NodeStats,
 }
@@ -110,6 +122,11 @@ pub struct Shard {
     asker: Asker,
     /// Which shards want a large room's events, for rooms that live here.
     interest: HashMap<RoomId, ShardSet, foldhash::fast::RandomState>,
+    /// The same of other nodes.
+    interest_away: HashMap<RoomId, Vec<(NodeId, ShardSet)>, foldhash::fast::RandomState>,
+    away: away::Away,
+    held: forward::Held,
+    flushing_away: bool,
     appends: FuturesUnordered<LocalBoxFuture<'static, Appended>>,
     tasks: FuturesUnordered<LocalBoxFuture<'static, Done>>,
     looking_up: bool,
@@ -198,15 +215,19 @@ impl Shard {
             local: Local::default(),
             home: Home::new(
                 Arc::clone(&node.config),
-                node.route,
+                node.route.clone(),
                 me,
                 &node.log.last(),
                 node.log.settles_by(),
             ),
             mailbox,
-            outgoing: Outgoing::new(me, mailboxes),
+            outgoing: Outgoing::new(node.route.here(me), mailboxes, node.peers.clone()),
             asker: Asker::default(),
             interest: HashMap::default(),
+            interest_away: HashMap::default(),
+            away: away::Away::default(),
+            held: forward::Held::default(),
+            flushing_away: false,
             appends: FuturesUnordered::new(),
             tasks: FuturesUnordered::new(),
             looking_up: false,
@@ -257,6 +278,7 @@ impl Shard {
         self.append();
         self.write_dirty();
         self.outgoing.flush();
+        self.flush_away();
         self.drain_on();
         Ok(())
     }
@@ -348,19 +370,33 @@ impl Shard {
     fn message(&mut self, message: Message) {
         match message {
             Message::Request(request) => self.home_request(request),
-            Message::Reply(to, reply) => self.reply_here(to, reply),
+            Message::Reply(to, reply) => self.replied(to, reply),
             Message::Deliver(delivery) => self.deliver_here(delivery),
             Message::Membership(membership) => self.membership(membership),
             Message::Subscribe { room, users, head_seq } => self.subscribe_users(room, &users, head_seq),
             Message::Unsubscribe { room, user } => self.unsubscribe_user(room, user),
-            Message::Interest { room, shard, wanted } => self.interested(room, shard, wanted),
+            Message::Interest { room, place, wanted } => self.interested(room, place, wanted),
             Message::Interesting(head) => self.catch_up_subscribers(head),
             Message::Replaced { user, device } => self.replace(user, &device, None),
-            Message::Ask(shard, number, question) => self.asked(shard, number, question),
+            Message::Ask(place, number, question) => self.asked(place, number, question),
             Message::Tell(number, answer) => self.asker.told(number, answer),
             Message::Archived(positions) => self.home.archived(&positions),
             Message::Certificate(config) => self.show_certificate(&config),
             Message::Drain => self.start_drain(),
+            Message::Moved(request) => {
+                let room = command::room_of(&request.frame).unwrap_or(RoomId::NIL);
+                self.wait_for_home(self.node.route.partition_of_room(room), request);
+            }
+            Message::MovedAway(origin) => self.moved_away(origin.ticket),
+            Message::Forward { from, hops, message } => self.forwarded(from, hops, *message),
+            Message::Announce(user) => self.announce(user),
+            Message::Presence { user, node, here } => self.presence(user, node, here),
+            // These are for the node, not for its shards.
+            Message::Announced(..) | Message::Released(..) => {}
+            Message::Rehomed(partitions) => self.rehomed(&partitions),
+            Message::PeerLost { node, is_alive } => self.peer_lost(node, is_alive),
+            Message::Take(taken) => self.take(taken),
+            Message::Release(partition) => self.home.release(partition),
         }
     }
 
@@ -385,6 +421,17 @@ impl Shard {
         let durable = |partition| log.last().get(usize::from(partition)).copied().unwrap_or(0);
         let owed = self.home.appended(appended.lane, appended.number, appended.result, &durable);
         self.pay(owed);
+    }
+
+    /// Hands over what is for other nodes; what they cannot take now is tried again a little later.
+    fn flush_away(&mut self) {
+        if !self.outgoing.flush_away() && !self.flushing_away {
+            self.flushing_away = true;
+            self.start(async {
+                tokio::time::sleep(FLUSH_AGAIN_AFTER).await;
+                Done::FlushAway
+            });
+        }
     }
 
     fn stats(&self) -> &ShardStats {

@@ -2,14 +2,14 @@
 //!
 //! ```text
 //! batch:    version 1 │ message …
-//! message:  length │ kind 1 │ shard + 1, or 0 │ fields …
+//! message:  length │ kind 1 │ target │ fields …
+//! target:   0 whoever it concerns │ 1, sixteen bytes of shards │ shard + 2
 //! ```
 //!
 //! Numbers are varints. Nodes of two versions run side by side during an upgrade: a message of an unknown kind is passed over,
 //! and so is what a later version appends to one. The version changes only where that does not do.
 //!
-//! Frames for clients travel as the binary frames they are; the receiver makes the other forms of them. A request's asker is on
-//! the node that sent it, so an [`Origin`] crosses without its node: the link knows that.
+//! Frames for clients travel as the binary frames they are; the receiver makes the other forms of them.
 
 mod fields;
 
@@ -17,11 +17,13 @@ use carillon_protocol::Frame;
 use carillon_protocol::frame::Head;
 
 use self::fields::{Reader, Write, sized};
-use super::view::NodeId;
+use super::Target;
 use crate::connections::Key;
 use crate::delivery::{Audience, Delivery};
+use crate::directory::ShardSet;
 use crate::encoded::{Class, Encoded};
 use crate::home::Standing;
+use crate::route::Place;
 use crate::shard::message::{Answer, Membership, Message, Origin, Question, Reply, Request};
 
 const VERSION: u8 = 1;
@@ -40,6 +42,11 @@ mod kind {
     pub(super) const REPLACED: u8 = 10;
     pub(super) const ASK: u8 = 11;
     pub(super) const TELL: u8 = 12;
+    pub(super) const MOVED_AWAY: u8 = 13;
+    pub(super) const FORWARD: u8 = 14;
+    pub(super) const PRESENCE: u8 = 15;
+    pub(super) const ANNOUNCED: u8 = 16;
+    pub(super) const RELEASED: u8 = 17;
 }
 
 /// Why bytes are not a message.
@@ -59,10 +66,10 @@ pub enum Malformed {
     Frame(#[from] carillon_protocol::Malformed),
 }
 
-/// Appends a message to a batch, which may be empty. `to` is the shard it is for, where the sender knows; else the node
-/// that gets it finds out. Says whether it was appended: what concerns one process alone does not cross.
-pub fn append(batch: &mut Vec<u8>, to: Option<u16>, message: &Message) -> bool {
-    if matches!(message, Message::Archived(_) | Message::Certificate(_) | Message::Drain) {
+/// Appends a message to a batch, which may be empty. Says whether it was appended: what concerns one process alone does
+/// not cross.
+pub fn append(batch: &mut Vec<u8>, to: Target, message: &Message) -> bool {
+    if !crosses(message) {
         return false;
     }
     if batch.is_empty() {
@@ -71,33 +78,54 @@ pub fn append(batch: &mut Vec<u8>, to: Option<u16>, message: &Message) -> bool {
     sized(batch, |out| {
         let at = out.len();
         out.push(0);
-        out.optional(to.map(u64::from));
+        match to {
+            Target::Users => out.int(0),
+            Target::Shards(shards) => {
+                out.int(1);
+                out.extend_from_slice(&shards.bits().to_be_bytes());
+            }
+            Target::Shard(shard) => out.int(u64::from(shard) + 2),
+        }
         out[at] = write(message, out);
     });
     true
 }
 
-/// The messages of a batch that came from node `from`, and the shard each is for.
+fn crosses(message: &Message) -> bool {
+    !matches!(
+        message,
+        Message::Archived(_)
+            | Message::Certificate(_)
+            | Message::Drain
+            | Message::Moved(_)
+            | Message::Announce(_)
+            | Message::Rehomed(_)
+            | Message::PeerLost { .. }
+            | Message::Take(_)
+            | Message::Release(_)
+    )
+}
+
+/// The messages of a batch, and whom each is for.
 ///
 /// A message that cannot be read is an error in its place, and the next one follows; where the batch itself is broken, an error is
 /// the last.
-pub fn messages(batch: &[u8], from: NodeId) -> Messages<'_> {
+pub fn messages(batch: &[u8]) -> Messages<'_> {
     match batch.split_first() {
-        None => Messages { rest: batch, from, failed: None },
-        Some((&VERSION, rest)) => Messages { rest, from, failed: None },
-        Some((&version, _)) => Messages { rest: &[], from, failed: Some(Malformed::Version(version)) },
+        None => Messages { rest: batch, failed: None },
+        Some((&VERSION, rest)) => Messages { rest, failed: None },
+        Some((&version, _)) => Messages { rest: &[], failed: Some(Malformed::Version(version)) },
     }
 }
 
 /// The messages of a batch that are still to be read.
 pub struct Messages<'a> {
     rest: &'a [u8],
-    from: NodeId,
     failed: Option<Malformed>,
 }
 
 impl Iterator for Messages<'_> {
-    type Item = Result<(Option<u16>, Message), Malformed>;
+    type Item = Result<(Target, Message), Malformed>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
@@ -110,7 +138,7 @@ impl Iterator for Messages<'_> {
             let mut reader = Reader(self.rest);
             let body = reader.bytes();
             self.rest = if body.is_ok() { reader.0 } else { &[] };
-            if let Some(message) = body.and_then(|body| read(body, self.from)).transpose() {
+            if let Some(message) = body.and_then(read).transpose() {
                 return Some(message);
             }
         }
@@ -155,9 +183,9 @@ fn write(message: &Message, out: &mut Vec<u8>) -> u8 {
             out.user(*user);
             kind::UNSUBSCRIBE
         }
-        Message::Interest { room, shard, wanted } => {
+        Message::Interest { room, place, wanted } => {
             out.room(*room);
-            out.int(u64::from(*shard));
+            write_place(*place, out);
             out.bool(*wanted);
             kind::INTEREST
         }
@@ -170,8 +198,8 @@ fn write(message: &Message, out: &mut Vec<u8>) -> u8 {
             out.bytes(device.as_bytes());
             kind::REPLACED
         }
-        Message::Ask(shard, number, question) => {
-            out.int(u64::from(*shard));
+        Message::Ask(place, number, question) => {
+            write_place(*place, out);
             out.int(*number);
             write_question(question, out);
             kind::ASK
@@ -181,55 +209,123 @@ fn write(message: &Message, out: &mut Vec<u8>) -> u8 {
             write_answer(answer, out);
             kind::TELL
         }
+        Message::MovedAway(from) => {
+            origin(*from, out);
+            kind::MOVED_AWAY
+        }
+        Message::Forward { from, hops, message } => {
+            out.node(*from);
+            out.push(*hops);
+            let at = out.len();
+            out.push(0);
+            out[at] = write(message, out);
+            kind::FORWARD
+        }
+        Message::Presence { user, node, here } => {
+            out.user(*user);
+            out.node(*node);
+            out.bool(*here);
+            kind::PRESENCE
+        }
+        Message::Announced(node, partition) => {
+            out.node(*node);
+            out.int(u64::from(*partition));
+            kind::ANNOUNCED
+        }
+        Message::Released(node, partition) => {
+            out.node(*node);
+            out.int(u64::from(*partition));
+            kind::RELEASED
+        }
         // `append` turns these away; kind 0 would be passed over.
-        Message::Archived(_) | Message::Certificate(_) | Message::Drain => 0,
+        Message::Archived(_)
+        | Message::Certificate(_)
+        | Message::Drain
+        | Message::Moved(_)
+        | Message::Announce(_)
+        | Message::Rehomed(_)
+        | Message::PeerLost { .. }
+        | Message::Take(_)
+        | Message::Release(_) => 0,
     }
 }
 
 /// A message, or nothing where this version does not know its kind.
-fn read(body: &[u8], from: NodeId) -> Result<Option<(Option<u16>, Message)>, Malformed> {
+fn read(body: &[u8]) -> Result<Option<(Target, Message)>, Malformed> {
     let body = &mut Reader(body);
     let kind = body.byte()?;
-    let to = body.optional()?.map(u16::try_from).transpose().map_err(|_| Malformed::Value("shard"))?;
+    let to = match body.int()? {
+        0 => Target::Users,
+        1 => Target::Shards(ShardSet::from_bits(u128::from_be_bytes(body.array()?))),
+        shard => Target::Shard(u16::try_from(shard - 2).map_err(|_| Malformed::Value("shard"))?),
+    };
+    Ok(read_kind(kind, body)?.map(|message| (to, message)))
+}
+
+/// The fields of a message of that kind; nothing where this version does not know it.
+fn read_kind(kind: u8, body: &mut Reader<'_>) -> Result<Option<Message>, Malformed> {
     let message = match kind {
-        kind::REQUEST => Message::Request(Request {
-            from: read_origin(body, from)?,
-            user: body.user()?,
-            frame: body.frame()?,
-        }),
-        kind::REPLY_FRAME => Message::Reply(read_origin(body, from)?, Reply::Frame(body.frame()?)),
-        kind::REPLY_BYTES => Message::Reply(read_origin(body, from)?, Reply::Bytes(body.bytes()?.into())),
+        kind::REQUEST => {
+            Message::Request(Request { from: read_origin(body)?, user: body.user()?, frame: body.frame()? })
+        }
+        kind::REPLY_FRAME => Message::Reply(read_origin(body)?, Reply::Frame(body.frame()?)),
+        kind::REPLY_BYTES => Message::Reply(read_origin(body)?, Reply::Bytes(body.bytes()?.into())),
         kind::DELIVER => Message::Deliver(read_delivery(body)?),
         kind::MEMBERSHIP => Message::Membership(read_membership(body)?),
         kind::SUBSCRIBE => {
             Message::Subscribe { room: body.room()?, users: body.users()?, head_seq: body.optional()? }
         }
         kind::UNSUBSCRIBE => Message::Unsubscribe { room: body.room()?, user: body.user()? },
-        kind::INTEREST => Message::Interest {
-            room: body.room()?,
-            shard: body.small("shard")?,
-            wanted: body.bool("wanted")?,
-        },
+        kind::INTEREST => {
+            Message::Interest { room: body.room()?, place: read_place(body)?, wanted: body.bool("wanted")? }
+        }
         kind::INTERESTING => Message::Interesting(read_head(body)?),
         kind::REPLACED => Message::Replaced { user: body.user()?, device: body.text()?.into() },
-        kind::ASK => Message::Ask(body.small("shard")?, body.int()?, read_question(body)?),
+        kind::ASK => Message::Ask(read_place(body)?, body.int()?, read_question(body)?),
         kind::TELL => Message::Tell(body.int()?, read_answer(body)?),
+        kind::MOVED_AWAY => Message::MovedAway(read_origin(body)?),
+        kind::FORWARD => {
+            let (from, hops, kind) = (body.node()?, body.byte()?, body.byte()?);
+            // Nothing that is forwarded forwards: a message cannot nest as deep as somebody likes.
+            let is_for_users =
+                matches!(kind, kind::DELIVER | kind::SUBSCRIBE | kind::UNSUBSCRIBE | kind::REPLACED);
+            if !is_for_users {
+                return Ok(None);
+            }
+            let Some(message) = read_kind(kind, body)? else { return Ok(None) };
+            Message::Forward { from, hops, message: Box::new(message) }
+        }
+        kind::PRESENCE => {
+            Message::Presence { user: body.user()?, node: body.node()?, here: body.bool("here")? }
+        }
+        kind::ANNOUNCED => Message::Announced(body.node()?, body.small("partition")?),
+        kind::RELEASED => Message::Released(body.node()?, body.small("partition")?),
         _ => return Ok(None),
     };
-    Ok(Some((to, message)))
+    Ok(Some(message))
+}
+
+fn write_place(place: Place, out: &mut Vec<u8>) {
+    out.node(place.node);
+    out.int(u64::from(place.shard));
+}
+
+fn read_place(body: &mut Reader<'_>) -> Result<Place, Malformed> {
+    Ok(Place { node: body.node()?, shard: body.small("shard")? })
 }
 
 fn origin(origin: Origin, out: &mut Vec<u8>) {
-    out.int(u64::from(origin.shard));
+    write_place(origin.place, out);
+    out.int(origin.ticket);
     out.int(u64::from(origin.connection.index));
     out.int(u64::from(origin.connection.generation));
     out.int(u64::from(origin.owed_bytes));
 }
 
-/// In a request the asker is on the node `from`; in an answer, on this one.
-fn read_origin(body: &mut Reader<'_>, _from: NodeId) -> Result<Origin, Malformed> {
+fn read_origin(body: &mut Reader<'_>) -> Result<Origin, Malformed> {
     Ok(Origin {
-        shard: body.small("shard")?,
+        place: read_place(body)?,
+        ticket: body.int()?,
         connection: Key { index: body.small("connection")?, generation: body.small("connection")? },
         owed_bytes: body.small("owed_bytes")?,
     })
@@ -299,6 +395,9 @@ mod about {
     pub(super) const HEADS: u8 = 2;
     pub(super) const FULL: u8 = 3;
     pub(super) const LARGE: u8 = 4;
+    pub(super) const ANNOUNCE: u8 = 5;
+    pub(super) const PRESENT: u8 = 6;
+    pub(super) const MOVED: u8 = 7;
     pub(super) const FAILED: u8 = 0;
 }
 
@@ -325,6 +424,15 @@ fn write_question(question: &Question, out: &mut Vec<u8>) {
             out.user(*user);
             out.rooms(rooms);
         }
+        Question::Announce { user } => {
+            out.push(about::ANNOUNCE);
+            out.user(*user);
+        }
+        Question::Present { user, node } => {
+            out.push(about::PRESENT);
+            out.user(*user);
+            out.node(*node);
+        }
     }
 }
 
@@ -338,6 +446,8 @@ fn read_question(body: &mut Reader<'_>) -> Result<Question, Malformed> {
         about::HEADS => Question::Heads { user: body.user()?, rooms: body.list(16, Reader::room)? },
         about::FULL => Question::Full { users: body.list(1, Reader::user)?, max: body.small("max")? },
         about::LARGE => Question::Large { user: body.user()?, rooms: body.list(16, Reader::room)? },
+        about::ANNOUNCE => Question::Announce { user: body.user()? },
+        about::PRESENT => Question::Present { user: body.user()?, node: body.node()? },
         _ => return Err(Malformed::Value("question")),
     })
 }
@@ -361,6 +471,8 @@ fn write_answer(answer: &Answer, out: &mut Vec<u8>) {
             out.int(heads.len() as u64);
             heads.iter().for_each(|head| write_head(head, out));
         }
+        Answer::Known => out.push(about::PRESENT),
+        Answer::Moved => out.push(about::MOVED),
         Answer::Failed(why) => {
             out.push(about::FAILED);
             out.bytes(why.as_bytes());
@@ -374,6 +486,8 @@ fn read_answer(body: &mut Reader<'_>) -> Result<Answer, Malformed> {
         about::HEADS => Answer::Heads(read_standings(body)?),
         about::FULL => Answer::Full(body.list(1, Reader::user)?),
         about::LARGE => Answer::Large(body.list(17, read_head)?),
+        about::PRESENT => Answer::Known,
+        about::MOVED => Answer::Moved,
         about::FAILED => Answer::Failed(body.text()?.into()),
         _ => return Err(Malformed::Value("answer")),
     })

@@ -1,12 +1,15 @@
 //! Whatever shards say to each other is on the other node what it was on the first; what is unknown there is passed over, and
 //! wrong bytes are errors.
 
+use carillon_gateway::cluster::Target;
 use carillon_gateway::cluster::view::NodeId;
 use carillon_gateway::cluster::wire::{Malformed, append, messages};
 use carillon_gateway::connections::Key;
 use carillon_gateway::delivery::{Audience, Delivery};
+use carillon_gateway::directory::ShardSet;
 use carillon_gateway::encoded::{Class, Encoded};
 use carillon_gateway::home::Standing;
+use carillon_gateway::route::Place;
 use carillon_gateway::shard::message::{Answer, Membership, Message, Origin, Question, Reply, Request};
 use carillon_protocol::UserId;
 use carillon_protocol::frame::{Head, RoomEntry};
@@ -16,14 +19,27 @@ use proptest::prelude::*;
 
 use crate::common::{encoded, events, frames, ints, rooms, texts, users};
 
-fn from() -> NodeId {
-    NodeId::new(7).unwrap()
+fn nodes() -> impl Strategy<Value = NodeId> {
+    (1..u64::MAX).prop_map(|id| NodeId::new(id).unwrap())
+}
+
+fn places() -> impl Strategy<Value = Place> {
+    (nodes(), any::<u16>()).prop_map(|(node, shard)| Place { node, shard })
+}
+
+fn targets() -> impl Strategy<Value = Target> {
+    prop_oneof![
+        Just(Target::Users),
+        (0..u16::MAX - 2).prop_map(Target::Shard),
+        any::<u128>().prop_map(|bits| Target::Shards(ShardSet::from_bits(bits))),
+    ]
 }
 
 fn origins() -> impl Strategy<Value = Origin> {
-    (any::<u16>(), any::<u32>(), any::<u32>(), any::<u32>()).prop_map(
-        |(shard, index, generation, owed_bytes)| Origin {
-            shard,
+    (places(), ints(), any::<u32>(), any::<u32>(), any::<u32>()).prop_map(
+        |(place, ticket, index, generation, owed_bytes)| Origin {
+            place,
+            ticket,
             connection: Key { index, generation },
             owed_bytes,
         },
@@ -96,6 +112,8 @@ fn questions() -> impl Strategy<Value = Question> {
         (vec(users(), 0..5), any::<u32>())
             .prop_map(|(users, max)| Question::Full { users, max: max as usize }),
         (users(), vec(rooms(), 0..5)).prop_map(|(user, rooms)| Question::Large { user, rooms }),
+        users().prop_map(|user| Question::Announce { user }),
+        (users(), nodes()).prop_map(|(user, node)| Question::Present { user, node }),
     ]
 }
 
@@ -106,6 +124,8 @@ fn answers() -> impl Strategy<Value = Answer> {
         vec(of(standings()), 0..5).prop_map(Answer::Heads),
         vec(users(), 0..5).prop_map(Answer::Full),
         texts().prop_map(|why| Answer::Failed(why.into())),
+        Just(Answer::Known),
+        Just(Answer::Moved),
     ]
 }
 
@@ -127,19 +147,32 @@ fn some_message() -> impl Strategy<Value = Message> {
             head_seq
         }),
         (rooms(), users()).prop_map(|(room, user)| Message::Unsubscribe { room, user }),
-        (rooms(), any::<u16>(), any::<bool>()).prop_map(|(room, shard, wanted)| Message::Interest {
+        (rooms(), places(), any::<bool>()).prop_map(|(room, place, wanted)| Message::Interest {
             room,
-            shard,
+            place,
             wanted
         }),
         heads().prop_map(Message::Interesting),
         (users(), texts()).prop_map(|(user, device)| Message::Replaced { user, device: (*device).into() }),
-        (any::<u16>(), ints(), questions()).prop_map(|(shard, number, it)| Message::Ask(shard, number, it)),
+        (places(), ints(), questions()).prop_map(|(place, number, it)| Message::Ask(place, number, it)),
+        origins().prop_map(Message::MovedAway),
+        (nodes(), 0..9_u8, deliveries()).prop_map(|(from, hops, delivery)| Message::Forward {
+            from,
+            hops,
+            message: Box::new(Message::Deliver(delivery))
+        }),
+        (users(), nodes(), any::<bool>()).prop_map(|(user, node, here)| Message::Presence {
+            user,
+            node,
+            here
+        }),
+        (nodes(), any::<u16>()).prop_map(|(node, partition)| Message::Announced(node, partition)),
+        (nodes(), any::<u16>()).prop_map(|(node, partition)| Message::Released(node, partition)),
         (ints(), answers()).prop_map(|(number, answer)| Message::Tell(number, answer)),
     ]
 }
 
-fn batch(messages: &[(Option<u16>, Message)]) -> Vec<u8> {
+fn batch(messages: &[(Target, Message)]) -> Vec<u8> {
     let mut batch = Vec::new();
     for (to, message) in messages {
         assert!(append(&mut batch, *to, message));
@@ -147,27 +180,27 @@ fn batch(messages: &[(Option<u16>, Message)]) -> Vec<u8> {
     batch
 }
 
-fn read(batch: &[u8]) -> Vec<Result<(Option<u16>, Message), Malformed>> {
-    messages(batch, from()).collect()
+fn read(batch: &[u8]) -> Vec<Result<(Target, Message), Malformed>> {
+    messages(batch).collect()
 }
 
 proptest! {
     #[test]
-    fn every_kind(sent in vec((of(any::<u16>()), some_message()), 0..6)) {
+    fn every_kind(sent in vec((targets(), some_message()), 0..6)) {
         let got: Vec<_> = read(&batch(&sent)).into_iter().map(Result::unwrap).collect();
         prop_assert_eq!(format!("{got:?}"), format!("{sent:?}"));
     }
 
     #[test]
     fn cut_bytes_are_an_error(message in some_message(), at: proptest::sample::Index) {
-        let whole = batch(&[(Some(1), message)]);
+        let whole = batch(&[(Target::Shard(1), message)]);
         let len = 2 + at.index(whole.len() - 2);
         prop_assert_eq!(read(&whole[..len]).pop().map(Result::err), Some(Some(Malformed::Cut)));
     }
 
     #[test]
     fn changed_bytes_end(message in some_message(), at: proptest::sample::Index, to: u8) {
-        let mut changed = batch(&[(None, message)]);
+        let mut changed = batch(&[(Target::Users, message)]);
         let index = at.index(changed.len());
         changed[index] = to;
         read(&changed);
@@ -181,9 +214,9 @@ proptest! {
     #[test]
     fn of_any_length(text in "[a-z]{0,3}", times in 0..20_000_usize, event in events()) {
         let sent = [
-            (None, Message::Tell(1, Answer::Failed(text.repeat(times)))),
-            (Some(3), Message::Reply(
-                Origin { shard: 1, connection: Key { index: 2, generation: 3 }, owed_bytes: 4 },
+            (Target::Users, Message::Tell(1, Answer::Failed(text.repeat(times)))),
+            (Target::Shard(3), Message::Reply(
+                Origin { place: Place { node: NodeId::ALONE, shard: 1 }, ticket: 0, connection: Key { index: 2, generation: 3 }, owed_bytes: 4 },
                 Reply::Frame(carillon_protocol::Frame::Event(event)),
             )),
         ];
@@ -196,15 +229,15 @@ proptest! {
 fn what_is_unknown_is_passed_over_and_what_is_appended_too() {
     let mut batch = batch(&[]);
     let user = UserId::new(5).unwrap();
-    append(&mut batch, None, &Message::Replaced { user, device: "phone".into() });
+    append(&mut batch, Target::Users, &Message::Replaced { user, device: "phone".into() });
     // Kind 99 with one field, then a known kind with a field more: length, kind, shard, user, device, more.
     batch.extend_from_slice(&[3, 99, 0, 1]);
     batch.extend_from_slice(&[8, 10, 0, 5, 3, b't', b'a', b'b', 77]);
     // A question of a later version: an error in its place.
-    batch.extend_from_slice(&[5, 11, 0, 1, 1, 99]);
-    append(&mut batch, None, &Message::Replaced { user, device: "watch".into() });
+    batch.extend_from_slice(&[13, 11, 0, 0, 0, 0, 0, 0, 0, 0, 9, 1, 1, 99]);
+    append(&mut batch, Target::Users, &Message::Replaced { user, device: "watch".into() });
     let got = read(&batch);
-    let device = |it: &Result<(Option<u16>, Message), Malformed>| match it {
+    let device = |it: &Result<(Target, Message), Malformed>| match it {
         Ok((_, Message::Replaced { device, .. })) => device.to_string(),
         Ok(other) => panic!("{other:?}"),
         Err(malformed) => malformed.to_string(),
@@ -218,7 +251,7 @@ fn a_batch_of_another_version_is_refused_and_an_empty_one_is_nothing() {
     assert!(matches!(read(&[2, 1, 2]).pop(), Some(Err(Malformed::Version(2)))));
     assert!(read(&[]).is_empty());
     let mut batch = Vec::new();
-    assert!(!append(&mut batch, None, &Message::Drain));
+    assert!(!append(&mut batch, Target::Users, &Message::Drain));
     assert!(batch.is_empty());
 }
 

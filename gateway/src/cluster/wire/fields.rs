@@ -5,6 +5,7 @@ use std::sync::Arc;
 use carillon_protocol::{Decoded, Frame, RoomId, UserId, varint};
 
 use super::Malformed;
+use crate::cluster::view::NodeId;
 
 /// Appends the parts of a message.
 pub(super) trait Write {
@@ -14,6 +15,7 @@ pub(super) trait Write {
     fn optional(&mut self, value: Option<u64>);
     fn room(&mut self, room: RoomId);
     fn user(&mut self, user: UserId);
+    fn node(&mut self, node: NodeId);
     fn bytes(&mut self, bytes: &[u8]);
     fn users(&mut self, users: &[UserId]);
     fn rooms(&mut self, rooms: &[RoomId]);
@@ -39,6 +41,10 @@ impl Write for Vec<u8> {
 
     fn user(&mut self, user: UserId) {
         self.int(user.get());
+    }
+
+    fn node(&mut self, node: NodeId) {
+        self.extend_from_slice(&node.get().to_be_bytes());
     }
 
     fn bytes(&mut self, bytes: &[u8]) {
@@ -112,10 +118,18 @@ impl<'a> Reader<'a> {
         Ok(self.int()?.checked_sub(1))
     }
 
-    pub(super) fn room(&mut self) -> Result<RoomId, Malformed> {
-        let (id, rest) = self.0.split_first_chunk().ok_or(Malformed::Cut)?;
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        let (bytes, rest) = self.0.split_first_chunk().ok_or(Malformed::Cut)?;
         self.0 = rest;
-        Ok(RoomId::from_bytes(*id))
+        Ok(*bytes)
+    }
+
+    pub(super) fn room(&mut self) -> Result<RoomId, Malformed> {
+        self.array().map(RoomId::from_bytes)
+    }
+
+    pub(super) fn node(&mut self) -> Result<NodeId, Malformed> {
+        NodeId::new(u64::from_be_bytes(self.array()?)).ok_or(Malformed::Value("node"))
     }
 
     pub(super) fn user(&mut self) -> Result<UserId, Malformed> {
