@@ -4,16 +4,17 @@
 //! two nodes from deciding for one partition (`log`).
 
 pub mod members;
-pub mod network;
 pub mod view;
 
 pub mod datagram;
-pub mod homes;
 pub mod link;
 pub mod mesh;
+pub mod network;
+pub mod wire;
+
+pub mod homes;
 pub mod presence;
 pub mod receive;
-pub mod wire;
 
 use crate::directory::ShardSet;
 use view::NodeId;

@@ -193,12 +193,7 @@ impl Homes {
             State::Elsewhere if is_mine => {
                 // Who comes anew cannot know who was the home; it would be the one that would be without it.
                 let me = self.me();
-                let without_me = || {
-                    View::new(
-                        self.view.nodes().iter().filter(|it| it.id != me).cloned(),
-                        self.view.partitions(),
-                    )
-                };
+                let without_me = || View::new(self.view.nodes().iter().filter(|it| it.id != me).cloned(), self.view.partitions());
                 let before = if before.nodes().is_empty() {
                     without_me().home_of(partition)
                 } else {
@@ -393,7 +388,8 @@ async fn try_take_over(
     // What users of this partition became members of before now is in the store as well, then.
     log.refresh().await?;
     let last = log.last();
-    let is_there = |applied: &Positions| applied.iter().zip(&last).all(|(applied, last)| applied >= last);
+    let is_there =
+        |applied: &Positions| applied.iter().zip(&last).all(|(applied, last)| applied >= last);
     // The archiver ends only with the node.
     let _ = applied.wait_for(is_there).await;
     let mut after = last;

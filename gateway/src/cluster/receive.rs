@@ -107,6 +107,8 @@ fn forwarder(node: &Node, message: &Message) -> u16 {
         Message::Subscribe { room, .. } | Message::Unsubscribe { room, .. } => {
             route.shard_of(route.partition_of_room(*room))
         }
-        other => users_of(other).first().map_or(0, |&user| route.shard_of(route.partition_of_user(user))),
+        other => {
+            users_of(other).first().map_or(0, |&user| route.shard_of(route.partition_of_user(user)))
+        }
     }
 }
