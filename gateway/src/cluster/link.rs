@@ -22,8 +22,9 @@ use bytes::Bytes;
 use super::datagram::{self, Datagram, HEADER_BYTES_MAX, Header, Malformed, PIECE_HEADER_BYTES_MAX, Piece};
 use super::view::NodeId;
 
-/// The largest batch: what a link gathers of one batch in pieces is no more.
-pub const BATCH_BYTES_MAX: usize = 32 << 20;
+/// The largest batch: what a link gathers of one batch in pieces is no more. A shard that could hand over nothing for a while
+/// comes with all of it at once, so this is far more than a turn's.
+pub const BATCH_BYTES_MAX: usize = 256 << 20;
 /// What a piece costs beside its bytes, for the bounds.
 const PIECE_OVERHEAD_BYTES: usize = 64;
 /// A peer that misses something is sent it again only where it has not been just sent.

@@ -24,6 +24,7 @@ use hashbrown::HashMap;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::Peers;
 use super::datagram::Datagram;
 use super::Peers;
 use super::link::{BATCH_BYTES_MAX, Link, LinkConfig, Output, Refused};
@@ -179,6 +180,12 @@ impl Outbox {
     /// Bytes that wait for a node and are not acknowledged, with some for each batch.
     pub fn waiting_bytes(&self, node: NodeId) -> usize {
         self.waiting.pin().get(&node).map_or(0, |waiting| waiting.load(Ordering::Relaxed))
+    }
+}
+
+impl Peers for Outbox {
+    fn send(&self, node: NodeId, batch: Vec<u8>) -> Result<(), Vec<u8>> {
+        Self::send(self, node, batch)
     }
 }
 

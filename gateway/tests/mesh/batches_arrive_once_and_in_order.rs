@@ -14,7 +14,7 @@ const BATCHES: u64 = 3_000;
 
 /// Batch `number` of any sender: its number and some bytes; every 500th is larger than a datagram.
 fn batch(number: u64) -> Vec<u8> {
-    let len = if number % 500 == 0 { 700_000 } else { (number as usize * 37) % 300 };
+    let len = if number.is_multiple_of(500) { 700_000 } else { (number as usize * 37) % 300 };
     let mut batch = number.to_be_bytes().to_vec();
     batch.resize(8 + len, number as u8);
     batch
@@ -30,7 +30,7 @@ fn everyone_talks(meshes: &mut [TestMesh], pause: Duration, meanwhile: impl FnOn
             scope.spawn(move || {
                 for number in 1..=BATCHES {
                     others.iter().for_each(|&to| send(&outbox, to, batch(number)));
-                    if number % 10 == 0 {
+                    if number.is_multiple_of(10) {
                         thread::sleep(pause);
                     }
                 }
