@@ -205,6 +205,7 @@ fn shared(shards: u16, store: MemoryStore) -> shard::Node {
         route: Route::alone(PARTITIONS, shards),
         presence: Presence::new(PARTITIONS),
         peers: None,
+        lease: None,
         directory: Directory::default(),
         admission: Admission::new(config.connections_max, config.connections_per_ip_max),
         keys,

@@ -13,6 +13,7 @@ pub mod network;
 pub mod wire;
 
 pub mod homes;
+pub mod join;
 pub mod presence;
 pub mod receive;
 

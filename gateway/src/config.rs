@@ -212,6 +212,14 @@ table::settings! {
         /// the limit sends are answered UNAVAILABLE until the store has caught up.
         nats_log_bytes_max: u64 = 4_294_967_296, within 2_097_152..=1_099_511_627_776;
 
+        /// What the names of this cluster's streams, subjects and buckets begin with; letters, digits, - and _. The
+        /// same on every node. Two clusters on the same NATS servers have different ones.
+        nats_prefix: NodeName = NodeName::of_cluster();
+
+        /// How long a node may say nothing before the others take over what it was the home of, in milliseconds; whole
+        /// seconds. Less shortens the pause after a crash, and takes a node for dead that is only slow.
+        node_ttl_ms: u64 = 3_000, within 1_000..=60_000;
+
         /// How long NATS may be silent before sends are answered UNAVAILABLE, in milliseconds. More hides longer
         /// elections of a leader from clients, which wait meanwhile.
         nats_append_timeout_ms: u64 = 10_000, within 100..=600_000;

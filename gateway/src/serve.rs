@@ -19,14 +19,16 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
 use crate::auth::Keys;
+use crate::cluster::join::{self, Joined, Joining};
 use crate::cluster::presence::Presence;
+use crate::cluster::view::NodeId;
 use crate::config::{Config, StoreKind};
 use crate::directory::{Directory, SHARDS_MAX};
 use crate::follow::archive::{ArchiveStatus, Archiver};
 use crate::follow::dead_letters::DeadLetters;
 use crate::limits::Admission;
 use crate::listen::{self, Door};
-use crate::log::{FileLog, FileLogConfig, Log};
+use crate::log::{FileLog, FileLogConfig, HomeLog, JetStreamLog, Log};
 use crate::logging;
 use crate::mailbox::{Bell, Mailbox, Waker};
 use crate::route::Route;
@@ -75,6 +77,7 @@ pub struct Running {
     mailboxes: Mailboxes,
     shards: Vec<JoinHandle<()>>,
     archiver: ArchiverThread,
+    cluster: Option<Joined>,
 }
 
 /// How a node is reached over TLS.
@@ -94,9 +97,26 @@ impl Running {
     /// Starts a node. It serves when this returns.
     pub fn start(config: Config) -> Result<Self, StartError> {
         let data = DataFolder::open(&config.data)?;
+        if !config.nats.is_empty() {
+            return Self::start_in_cluster(config, data);
+        }
         let log: Arc<dyn Log> = Arc::new(FileLog::open(log_config(&config, data.path()))?);
         let store = open_store(&config, data.path())?;
         Self::start_on(config, data, log, store)
+    }
+
+    /// A node of a cluster, whose log is in NATS. Without a store that all share, each keeps a whole one of its own: then the log
+    /// is never trimmed, so that a new node can make its own from it.
+    fn start_in_cluster(config: Config, data: DataFolder) -> Result<Self, StartError> {
+        let no_randomness = || io::Error::other("no randomness");
+        let me = NodeId::random().ok_or_else(no_randomness).map_err(system("choose a number"))?;
+        let log: Arc<dyn HomeLog> = Arc::new(JetStreamLog::open(join::log_config(&config, me))?);
+        // What the log of this node alone came to is in another.
+        let folder = data.path().join("cluster");
+        std::fs::create_dir_all(&folder)
+            .map_err(|source| StartError::Data { path: folder.clone(), source })?;
+        let store = open_store(&config, &folder)?;
+        Self::begin(config, data, Arc::clone(&log) as Arc<dyn Log>, store, Some((me, log)))
     }
 
     /// The same on a log and a store of the caller's.
@@ -106,18 +126,38 @@ impl Running {
         log: Arc<dyn Log>,
         store: Arc<dyn Store>,
     ) -> Result<Self, StartError> {
+        Self::begin(config, data, log, store, None)
+    }
+
+    fn begin(
+        config: Config,
+        data: DataFolder,
+        log: Arc<dyn Log>,
+        store: Arc<dyn Store>,
+        shared: Option<(NodeId, Arc<dyn HomeLog>)>,
+    ) -> Result<Self, StartError> {
         let config = Arc::new(config);
         let keys = Keys::open(&config)?;
-        let route = Route::alone(config.partitions, shard_count(&config));
+        let shards = shard_count(&config);
+        let route = match &shared {
+            None => Route::alone(config.partitions, shards),
+            Some((me, _)) => Route::in_cluster(config.partitions, shards, *me),
+        };
         let (address, mut doors) = open_doors(&config, route.shards)?;
         let tls = open_tls_doors(&config, &mut doors)?;
         let (archiver, followed) = start_archiver(&config, data.path(), &log, &store)?;
+        let (mailboxes, polls) = mailboxes(&config, shards).map_err(system("start a shard"))?;
+        let joining = match &shared {
+            Some((me, _)) => Some(Joining::start(&config, *me, shards, Arc::clone(&mailboxes))?),
+            None => None,
+        };
         let node = Arc::new(Node {
-            stats: NodeStats::new(route.shards),
+            stats: NodeStats::new(shards),
             route,
             directory: Directory::default(),
             presence: Presence::new(config.partitions),
-            peers: None,
+            peers: joining.as_ref().map(|joining| Arc::clone(&joining.peers)),
+            lease: joining.as_ref().map(|joining| Arc::clone(&joining.lease)),
             admission: Admission::new(config.connections_max, config.connections_per_ip_max),
             keys,
             log,
@@ -126,8 +166,15 @@ impl Running {
             archiving: followed.archiving,
             config,
         });
-        let (mailboxes, shards) = start_shards(&node, doors).map_err(system("start a shard"))?;
-        let running = Self { address, tls, node, data, mailboxes, shards, archiver };
+        let shards = start_shards(&node, &mailboxes, polls, doors).map_err(system("start a shard"))?;
+        let cluster = match (joining, shared) {
+            (Some(joining), Some((_, log))) => {
+                let begun = joining.begin(Arc::clone(&node), log, Arc::clone(&mailboxes));
+                Some(begun.map_err(system("start a thread"))?)
+            }
+            _ => None,
+        };
+        let running = Self { address, tls, node, data, mailboxes, shards, archiver, cluster };
         running.tell_of_progress()?;
         Ok(running)
     }
@@ -151,6 +198,9 @@ impl Running {
 
     /// Drains and stops: returns when everything acknowledged is in the store.
     pub fn stop(self) {
+        if let Some(cluster) = &self.cluster {
+            cluster.leave(Duration::from_millis(self.node.config.drain_timeout_ms));
+        }
         for mailbox in self.mailboxes.iter() {
             send(mailbox, Message::Drain);
         }
@@ -158,6 +208,9 @@ impl Running {
             if shard.join().is_err() {
                 tracing::error!("a shard died; what it had acknowledged is in the log");
             }
+        }
+        if let Some(cluster) = self.cluster {
+            cluster.part();
         }
         // The archiver may have gone already only if it died, which its own thread has said.
         let _ = self.archiver.stop.send(());
@@ -279,7 +332,8 @@ fn start_archiver(
     let (log, store) = (Arc::clone(log), Arc::clone(store));
     let dead_letters = DeadLetters::new(data.join("dead-letters"));
     let persist_interval = Duration::from_millis(config.archive_persist_ms);
-    let archiver = runtime.block_on(Archiver::open(log, store, dead_letters, persist_interval))?;
+    let mut archiver = runtime.block_on(Archiver::open(log, store, dead_letters, persist_interval))?;
+    archiver.trims = config.nats.is_empty() || config.store != StoreKind::Embedded;
     let followed = Followed { archived: archiver.applied(), archiving: archiver.status() };
     let (stop, stopped) = oneshot::channel::<()>();
     let body = move || {
@@ -301,24 +355,33 @@ struct Followed {
 
 type Mailboxes = Arc<[Mailbox<Message>]>;
 
-/// A mailbox and a thread for each shard's doors.
-fn start_shards(node: &Arc<Node>, doors: Vec<Vec<Door>>) -> io::Result<(Mailboxes, Vec<JoinHandle<()>>)> {
+/// A mailbox for each shard, and what it polls.
+fn mailboxes(config: &Config, shards: u16) -> io::Result<(Mailboxes, Vec<mio::Poll>)> {
     let mut polls = Vec::new();
     let mut mailboxes = Vec::new();
-    for _ in &doors {
+    for _ in 0..shards {
         let poll = mio::Poll::new()?;
         let bell = Arc::new(Bell::new(Waker::new(mio::Waker::new(poll.registry(), BELL)?)));
-        mailboxes.push(Mailbox::new(node.config.mailbox_batches, bell));
+        mailboxes.push(Mailbox::new(config.mailbox_batches, bell));
         polls.push(poll);
     }
-    let mailboxes: Mailboxes = mailboxes.into();
+    Ok((mailboxes.into(), polls))
+}
+
+/// A thread for each shard's doors.
+fn start_shards(
+    node: &Arc<Node>,
+    mailboxes: &Mailboxes,
+    polls: Vec<mio::Poll>,
+    doors: Vec<Vec<Door>>,
+) -> io::Result<Vec<JoinHandle<()>>> {
     let mut threads = Vec::new();
     for (me, (poll, doors)) in polls.into_iter().zip(doors).enumerate() {
-        let (node, mailboxes) = (Arc::clone(node), Arc::clone(&mailboxes));
+        let (node, mailboxes) = (Arc::clone(node), Arc::clone(mailboxes));
         let body = move || run_shard(me as u16, node, poll, doors, mailboxes);
         threads.push(thread::Builder::new().name(format!("shard {me}")).spawn(body)?);
     }
-    Ok((mailboxes, threads))
+    Ok(threads)
 }
 
 /// A shard's thread, from beginning to end. A shard that cannot go on takes the node with it: half a node would keep

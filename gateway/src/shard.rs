@@ -37,6 +37,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::auth::Keys;
 use crate::cluster::Peers;
+use crate::cluster::members::Lease;
 use crate::cluster::presence::Presence;
 use crate::cluster::view::NodeId;
 use crate::command;
@@ -101,6 +102,8 @@ pub struct Node {
     pub presence: Presence,
     /// The other nodes, where there may be any.
     pub peers: Option<Arc<dyn Peers>>,
+    /// Until when the others count on this node.
+    pub lease: Option<Arc<Lease>>,
     /// What is counted.
     pub stats: NodeStats,
 }
@@ -260,6 +263,7 @@ impl Shard {
 
     /// One turn: everything that is ready, from reading to writing.
     fn turn(&mut self, mut woken: Option<Woken>, events: &mut Events) -> io::Result<()> {
+        self.look_at_lease();
         self.handshakes = 0;
         while let Some(what) = woken {
             match what {
@@ -421,6 +425,21 @@ impl Shard {
         let durable = |partition| log.last().get(usize::from(partition)).copied().unwrap_or(0);
         let owed = self.home.appended(appended.lane, appended.number, appended.result, &durable);
         self.pay(owed);
+    }
+
+    /// A node that was stopped, or cut off, for so long that others took over what it was the home of decides nothing more, and
+    /// answers nothing that may be old by now. (What it would append the log refuses in any case.)
+    fn look_at_lease(&mut self) {
+        if let Some(lease) = &self.node.lease
+            && !self.home.is_idle()
+            && !lease.is_valid(std::time::Instant::now())
+        {
+            tracing::warn!(
+                shard = self.me,
+                "NATS has not acknowledged this node for too long: it decides nothing until it does"
+            );
+            self.home.suspend();
+        }
     }
 
     /// Hands over what is for other nodes; what they cannot take now is tried again a little later.

@@ -64,8 +64,6 @@ enum State {
 pub struct Follows {
     /// Who lives.
     pub views: watch::Receiver<Arc<View>>,
-    /// How far the store has what the log has.
-    pub applied: watch::Receiver<Positions>,
     /// What others say.
     pub events: mpsc::UnboundedReceiver<Event>,
     /// Resolves when the node leaves.
@@ -83,6 +81,8 @@ pub struct Homes {
     states: Vec<State>,
     taking: JoinSet<(Partition, TakenOver, Vec<Batch>)>,
     gone: mpsc::UnboundedSender<Gone>,
+    /// How many partitions are here, on their way here or leaving.
+    here: watch::Sender<usize>,
     /// Take-overs that wait for the home before.
     releases: HashMap<Partition, oneshot::Sender<()>>,
     /// Nodes that have not announced their users of a partition of ours.
@@ -100,9 +100,10 @@ impl Homes {
         log: Arc<dyn HomeLog>,
         peers: Arc<dyn Peers>,
         mailboxes: Arc<[Mailbox<Message>]>,
-    ) -> (Self, mpsc::UnboundedReceiver<Gone>) {
+    ) -> (Self, mpsc::UnboundedReceiver<Gone>, watch::Receiver<usize>) {
         let partitions = node.route.partitions;
         let (gone, went) = mpsc::unbounded_channel();
+        let (here, count) = watch::channel(0);
         let homes = Self {
             applied: node.archived.clone(),
             log,
@@ -112,13 +113,14 @@ impl Homes {
             states: (0..partitions).map(|_| State::Elsewhere).collect(),
             taking: JoinSet::new(),
             gone,
+            here,
             releases: HashMap::new(),
             unannounced: HashMap::new(),
             lost: HashSet::new(),
             noted: VecDeque::new(),
             node,
         };
-        (homes, went)
+        (homes, went, count)
     }
 
     /// Follows the view until the node leaves and has released everything, or cannot in time.
@@ -142,6 +144,8 @@ impl Homes {
                 _ = notes.tick() => self.note(),
                 _ = &mut follows.stop => return,
             }
+            let here = self.states.iter().filter(|state| !matches!(state, State::Elsewhere)).count();
+            self.here.send_if_modified(|before| std::mem::replace(before, here) != here);
         }
     }
 

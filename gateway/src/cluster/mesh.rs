@@ -26,7 +26,6 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Peers;
 use super::datagram::Datagram;
-use super::Peers;
 use super::link::{BATCH_BYTES_MAX, Link, LinkConfig, Output, Refused};
 use super::network::{self, Line, Presence};
 use super::view::{NodeId, View};
@@ -86,12 +85,6 @@ pub struct Outbox {
     queue: mpsc::Sender<(NodeId, Bytes)>,
     waiting: Arc<Waiting>,
     bytes_max: usize,
-}
-
-impl Peers for Outbox {
-    fn send(&self, node: NodeId, batch: Vec<u8>) -> Result<(), Vec<u8>> {
-        Outbox::send(self, node, batch)
-    }
 }
 
 /// Why a mesh does not start.

@@ -258,6 +258,11 @@ impl NodeName {
         }
     }
 
+    /// What a cluster is called that has no name.
+    pub(super) fn of_cluster() -> Self {
+        Self("carillon".to_owned())
+    }
+
     /// The name itself.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -73,6 +73,8 @@ pub struct Archiver {
     store: Arc<dyn Store>,
     dead_letters: DeadLetters,
     persist_interval: Duration,
+    /// Whether the log may forget what is archived. Not where other stores follow the same log.
+    pub trims: bool,
     /// Nothing after it failed: it is opened again from what is applied.
     tail: Option<Box<dyn Tail>>,
     /// Read from the log, not yet taken by the store.
@@ -105,6 +107,7 @@ impl Archiver {
             store,
             dead_letters,
             persist_interval,
+            trims: true,
             tail,
             chunk: Vec::new(),
             applied: watch::Sender::new(applied),
@@ -230,7 +233,9 @@ impl Archiver {
 
     async fn persist(&mut self) -> Result<(), ArchiveError> {
         self.store.persist().await?;
-        self.log.trim(&self.applied.borrow());
+        if self.trims {
+            self.log.trim(&self.applied.borrow());
+        }
         self.status.send_modify(|status| status.unpersisted_bytes = 0);
         self.persisted_at = Instant::now();
         Ok(())
