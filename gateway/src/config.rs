@@ -17,7 +17,9 @@ use carillon_storage::Consistency;
 pub use load::{CONFIG_VARIABLE, Origin, SettingError, Settings, Sources};
 pub use table::Setting;
 pub(crate) use value::with_underscores;
-pub use value::{HostPort, Keyspace, LogFormat, LogLevel, NatsServer, NodeName, StoreKind, Value, WebOrigin};
+pub use value::{
+    Given, HostPort, Keyspace, LogFormat, LogLevel, NatsServer, NodeName, StoreKind, Value, WebOrigin,
+};
 
 table::settings! {
     "Network" {

@@ -43,6 +43,8 @@ use crate::tls::certificate::{Certificate, WARNED_DAYS};
 const STORE_THREADS: usize = 2;
 /// How far threads stand back that nobody waits for (`nice`).
 const BACKGROUND_NICE: i32 = 19;
+/// How long a node that starts waits for its share of a cluster.
+const SETTLED_WITHIN: Duration = Duration::from_secs(15);
 /// How often shards hear of the archiver's progress, at most.
 const PROGRESS_EVERY: Duration = Duration::from_millis(10);
 
@@ -170,7 +172,13 @@ impl Running {
         let cluster = match (joining, shared) {
             (Some(joining), Some((_, log))) => {
                 let begun = joining.begin(Arc::clone(&node), log, Arc::clone(&mailboxes));
-                Some(begun.map_err(system("start a thread"))?)
+                let joined = begun.map_err(system("start a thread"))?;
+                if !joined.settle(SETTLED_WITHIN) {
+                    tracing::warn!(
+                        "NATS or the other nodes are slow: this node serves before it has its share"
+                    );
+                }
+                Some(joined)
             }
             _ => None,
         };
@@ -181,7 +189,14 @@ impl Running {
 
     /// What it counts, as `/v1/stats` shows it.
     pub fn stats(&self) -> serde_json::Map<String, serde_json::Value> {
-        self.node.stats.total()
+        let mut stats = self.node.stats.total();
+        if let Some(cluster) = &self.cluster {
+            let standing = cluster.standing();
+            stats.insert("nodes".to_owned(), standing.nodes.into());
+            stats.insert("partitions_here".to_owned(), standing.here.into());
+            stats.insert("partitions_moving".to_owned(), standing.moving.into());
+        }
+        stats
     }
 
     /// Reads certificate and key anew: who connects from now on is shown them, and who is connected stays. Where they

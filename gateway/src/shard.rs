@@ -392,7 +392,7 @@ impl Shard {
                 self.wait_for_home(self.node.route.partition_of_room(room), request);
             }
             Message::MovedAway(origin) => self.moved_away(origin.ticket),
-            Message::Forward { from, hops, message } => self.forwarded(from, hops, *message),
+            Message::Forward { from, hops, message } => self.forwarded(from, hops, *message, false),
             Message::Announce(user) => self.announce(user),
             Message::Presence { user, node, here } => self.presence(user, node, here),
             // These are for the node, not for its shards.

@@ -52,6 +52,26 @@ pub enum Event {
     Lost(NodeId),
 }
 
+/// How a node stands in its cluster.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Standing {
+    /// How many nodes it sees, itself among them.
+    pub nodes: usize,
+    /// Whether the others see it.
+    pub is_member: bool,
+    /// Of how many partitions it is the home.
+    pub here: usize,
+    /// How many are on their way here or away.
+    pub moving: usize,
+}
+
+impl Standing {
+    /// Whether everything that should be here is.
+    pub fn is_settled(self) -> bool {
+        self.is_member && self.moving == 0
+    }
+}
+
 /// How this node stands to a partition.
 enum State {
     Elsewhere,
@@ -81,8 +101,8 @@ pub struct Homes {
     states: Vec<State>,
     taking: JoinSet<(Partition, TakenOver, Vec<Batch>)>,
     gone: mpsc::UnboundedSender<Gone>,
-    /// How many partitions are here, on their way here or leaving.
-    here: watch::Sender<usize>,
+    /// How this node stands in the cluster.
+    standing: watch::Sender<Standing>,
     /// Take-overs that wait for the home before.
     releases: HashMap<Partition, oneshot::Sender<()>>,
     /// Nodes that have not announced their users of a partition of ours.
@@ -100,10 +120,10 @@ impl Homes {
         log: Arc<dyn HomeLog>,
         peers: Arc<dyn Peers>,
         mailboxes: Arc<[Mailbox<Message>]>,
-    ) -> (Self, mpsc::UnboundedReceiver<Gone>, watch::Receiver<usize>) {
+    ) -> (Self, mpsc::UnboundedReceiver<Gone>, watch::Receiver<Standing>) {
         let partitions = node.route.partitions;
         let (gone, went) = mpsc::unbounded_channel();
-        let (here, count) = watch::channel(0);
+        let (standing, stands) = watch::channel(Standing::default());
         let homes = Self {
             applied: node.archived.clone(),
             log,
@@ -113,14 +133,14 @@ impl Homes {
             states: (0..partitions).map(|_| State::Elsewhere).collect(),
             taking: JoinSet::new(),
             gone,
-            here,
+            standing,
             releases: HashMap::new(),
             unannounced: HashMap::new(),
             lost: HashSet::new(),
             noted: VecDeque::new(),
             node,
         };
-        (homes, went, count)
+        (homes, went, stands)
     }
 
     /// Follows the view until the node leaves and has released everything, or cannot in time.
@@ -144,9 +164,17 @@ impl Homes {
                 _ = notes.tick() => self.note(),
                 _ = &mut follows.stop => return,
             }
-            let here = self.states.iter().filter(|state| !matches!(state, State::Elsewhere)).count();
-            self.here.send_if_modified(|before| std::mem::replace(before, here) != here);
+            let standing = self.standing();
+            self.standing.send_if_modified(|before| std::mem::replace(before, standing) != standing);
         }
+    }
+
+    fn standing(&self) -> Standing {
+        let here = self.states.iter().filter(|state| matches!(state, State::Here)).count();
+        let moving =
+            self.states.iter().filter(|state| matches!(state, State::Taking(_) | State::Leaving)).count();
+        let is_member = self.view.node(self.me()).is_some();
+        Standing { nodes: self.view.nodes().len(), is_member, here, moving }
     }
 
     fn me(&self) -> NodeId {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::homes::{Event, Follows, Homes};
+use super::homes::{Event, Follows, Homes, Standing};
 use super::members::{Lease, Members, MembersConfig};
 use super::mesh::{self, Mesh, MeshConfig};
 use super::receive::Receiver;
@@ -59,7 +59,7 @@ pub struct Joining {
 pub struct Joined {
     members: Option<Members>,
     mesh: Mesh,
-    here: watch::Receiver<usize>,
+    standing: watch::Receiver<Standing>,
     stop: oneshot::Sender<()>,
     thread: JoinHandle<Runtime>,
 }
@@ -125,14 +125,14 @@ impl Joining {
         // Nobody else sets it.
         let _ = self.node.set(Arc::clone(&node));
         let (stop, stopped) = oneshot::channel();
-        let (homes, went, here) = Homes::new(node, log, peers, mailboxes);
+        let (homes, went, standing) = Homes::new(node, log, peers, mailboxes);
         let follows = Follows { views, events, stop: stopped };
         let body = move || {
             runtime.block_on(homes.run(follows, went));
             runtime
         };
         let thread = thread::Builder::new().name("homes".into()).spawn(body)?;
-        Ok(Joined { members: Some(members), mesh, here, stop, thread })
+        Ok(Joined { members: Some(members), mesh, standing, stop, thread })
     }
 }
 
@@ -141,14 +141,30 @@ impl Joined {
     pub fn leave(&self, wait: Duration) {
         let Some(members) = &self.members else { return };
         members.leaving();
+        if !self.wait(wait, |standing| standing.here + standing.moving == 0) {
+            tracing::warn!(partitions = self.standing().here, "not everything was handed over in time");
+        }
+    }
+
+    /// How this node stands in the cluster.
+    pub fn standing(&self) -> Standing {
+        *self.standing.borrow()
+    }
+
+    /// Waits until this node has taken over what it is to be the home of, or `wait` is over. Says which.
+    pub fn settle(&self, wait: Duration) -> bool {
+        self.wait(wait, Standing::is_settled)
+    }
+
+    fn wait(&self, wait: Duration, is_so: impl Fn(Standing) -> bool) -> bool {
         let late = Instant::now() + wait;
-        while *self.here.borrow() > 0 {
+        while !is_so(self.standing()) {
             if Instant::now() >= late {
-                tracing::warn!(partitions = *self.here.borrow(), "not everything was handed over in time");
-                return;
+                return false;
             }
             thread::sleep(LOOK_EVERY);
         }
+        true
     }
 
     /// This node is gone.

@@ -12,15 +12,18 @@ use carillon_protocol::UserId;
 use hashbrown::HashMap;
 
 use super::Shard;
+use super::ask::TRY_AGAIN_AFTER;
 use super::message::Message;
 use super::tasks::Done;
 use crate::cluster::view::NodeId;
 use crate::delivery::{Audience, Delivery};
 use crate::directory::ShardSet;
 
-/// Nodes that may pass something on, each because the user's home was elsewhere when it came; then it is dropped, which the
-/// sessions notice by the next event or ping.
-const HOPS_MAX: u8 = 4;
+/// How often something may be passed on, each time because the user's home was elsewhere when it came; then it is dropped, which
+/// the sessions notice by the next event or ping.
+const HOPS_MAX: u8 = 200;
+/// After so many, nodes see different views, and it waits a little each time.
+const HOPS_AT_ONCE: u8 = 2;
 /// How often it is looked at whether a home knows all of its users.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(5);
 /// How long a home waits for announcements. Who has not announced by then is slow or gone, and announces later.
@@ -65,12 +68,19 @@ impl Shard {
     }
 
     /// Something for users who live here, or whose home has moved meanwhile.
-    pub(super) fn forwarded(&mut self, from: NodeId, hops: u8, message: Message) {
+    /// `has_waited` says whether it has waited here for nodes to agree who that is.
+    pub(super) fn forwarded(&mut self, from: NodeId, hops: u8, message: Message, has_waited: bool) {
         let me = self.node.route.me;
         let users = users_of(&message);
         let (mine, others): (Vec<UserId>, Vec<UserId>) =
             users.iter().partition(|&&user| self.node.route.home_of_user(user).node == me);
-        if !others.is_empty() && hops < HOPS_MAX {
+        if !others.is_empty() && hops >= HOPS_AT_ONCE && !has_waited {
+            let message = Box::new(with_users(&message, others.into()));
+            self.start(async move {
+                tokio::time::sleep(TRY_AGAIN_AFTER).await;
+                Done::ForwardAgain(from, hops, message)
+            });
+        } else if !others.is_empty() && hops < HOPS_MAX {
             let mut by_home: HashMap<NodeId, Vec<UserId>> = HashMap::new();
             for user in others {
                 by_home.entry(self.node.route.home_of_user(user).node).or_default().push(user);

@@ -10,8 +10,9 @@ use carillon_storage::Partition;
 use hashbrown::HashMap;
 
 use super::Shard;
-use super::ask::{Asker, TRIES, TRY_AGAIN_AFTER};
+use super::ask::Asker;
 use super::message::{Answer, Message, Origin, Question, Reply, Request};
+use crate::cluster::view::NodeId;
 use crate::command::{self, Refusal, rooms};
 use crate::connections::Key;
 use crate::home::{Found, Loaded, Size, reading};
@@ -43,6 +44,8 @@ pub(super) enum Done {
     TryAgain(Partition),
     /// What is held back may go out by now.
     LookAtHeld,
+    /// What nobody took for their users' home may be taken by now.
+    ForwardAgain(NodeId, u8, Box<Message>),
     /// What could not be handed to other nodes may be taken by now.
     FlushAway,
     /// Where a room stands, for a shard that wants its events.
@@ -110,6 +113,7 @@ impl Shard {
             Done::Begun(key) => self.welcome(key),
             Done::TryAgain(partition) => self.try_again(partition),
             Done::LookAtHeld => self.look_at_held(),
+            Done::ForwardAgain(from, hops, message) => self.forwarded(from, hops, *message, true),
             Done::FlushAway => {
                 self.flushing_away = false;
                 self.flush_away();
@@ -127,7 +131,9 @@ impl Shard {
         match question {
             Question::Announce { user } => self.announce_and_tell(place, number, user),
             Question::Present { user, node } => {
-                self.node.presence.arrive(user, node);
+                if node != self.node.route.me {
+                    self.node.presence.arrive(user, node);
+                }
                 self.send(place, Message::Tell(number, Answer::Known));
             }
             Question::UserRooms { user, after, limit } => {
@@ -177,25 +183,14 @@ impl Shard {
 
     /// Tells a user's home that they are here, and whoever asked that it knows.
     fn announce_and_tell(&mut self, place: Place, number: u64, user: UserId) {
+        // This node's own home too: before it has taken the partition, others ask the one before about the user.
         let (asker, route) = (self.asker.clone(), self.node.route.clone());
-        if route.home_of_user(user).node == route.me {
-            return self.send(place, Message::Tell(number, Answer::Known));
-        }
-        let node = route.me;
+        let question = Question::Present { user, node: route.me };
         self.start_answer(place, number, async move {
-            let mut home = route.home_of_user(user);
-            for _ in 0..TRIES {
-                match asker.ask(home, Question::Present { user, node }).await {
-                    Answer::Moved => tokio::time::sleep(TRY_AGAIN_AFTER).await,
-                    Answer::Known => return Ok(Answer::Known),
-                    other => return Err(other.failure()),
-                }
-                home = route.home_of_user(user);
-                if home.node == node {
-                    return Ok(Answer::Known);
-                }
+            match asker.ask_home(|| route.home_of_user(user), question).await {
+                Answer::Known => Ok(Answer::Known),
+                other => Err(other.failure()),
             }
-            Err("the user's home is not to be had".to_owned())
         });
     }
 

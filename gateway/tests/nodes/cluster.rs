@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use carillon_devservers::Nats;
-use carillon_gateway::config::{Config, Value};
+use carillon_gateway::config::{Config, Given, Value};
 use tempfile::TempDir;
 
-use crate::harness::{Client, Node};
+use crate::harness::{Client, Node, until};
 
 /// Nodes that share a NATS.
 pub struct Cluster {
@@ -31,7 +31,19 @@ impl Cluster {
         for _ in 0..nodes {
             cluster.join(&change);
         }
+        cluster.settle();
         cluster
+    }
+
+    /// Waits until all nodes see each other and every partition has its home.
+    pub fn settle(&self) {
+        until("the cluster is settled", || {
+            let count = |name: &'static str| self.nodes.iter().map(move |node| node.count(name));
+            let partitions = u64::from(self.nodes[0].config().partitions);
+            count("nodes").all(|nodes| nodes == self.nodes.len() as u64)
+                && count("partitions_moving").all(|moving| moving == 0)
+                && count("partitions_here").sum::<u64>() == partitions
+        });
     }
 
     /// One more node; its place among them.
@@ -40,10 +52,10 @@ impl Cluster {
         let nats = self.nats.urls();
         let keys = self.keys.clone();
         self.nodes.push(Node::start_with(|config| {
-            config.nats = Value::read(&nats.join(",")).unwrap();
+            set(&mut config.nats, &nats.join(","));
             config.nats_replicas = 1;
             config.node_ttl_ms = 2_000;
-            config.node = Value::read(&format!("node-{number}")).unwrap();
+            set(&mut config.node, &format!("node-{number}"));
             config.token_keys = vec![keys];
             config.shards = 2;
             change(config);
@@ -55,4 +67,8 @@ impl Cluster {
     pub fn client(&self, node: usize, user: u64) -> Client {
         self.nodes[node].client(user)
     }
+}
+
+fn set(setting: &mut impl Value, text: &str) {
+    setting.set(&Given::Bare(text)).unwrap();
 }
