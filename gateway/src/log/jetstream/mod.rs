@@ -105,6 +105,10 @@ impl JetStreamConfig {
         }
     }
 
+    fn stream_bytes_max(&self) -> u64 {
+        self.log_bytes_max / u64::from(self.streams)
+    }
+
     fn check(&self) -> Result<(), LogError> {
         let is_plain = |char: char| char.is_ascii_alphanumeric() || matches!(char, '-' | '_');
         let problem = if self.servers.is_empty() {
@@ -153,7 +157,7 @@ impl JetStreamLog {
     /// some seconds at most.
     pub fn open(config: JetStreamConfig) -> Result<Self, LogError> {
         config.check()?;
-        let shared = Arc::new(Shared::new(config.partitions, config.streams));
+        let shared = Arc::new(Shared::new(config.partitions, config.streams, config.stream_bytes_max()));
         let (archived, to_trim) = watch::channel(vec![0; usize::from(config.partitions)]);
         let (closing, close) = oneshot::channel();
         let (tell, told) = std_mpsc::channel();
@@ -398,6 +402,7 @@ async fn open(
         let writer = Writer {
             partition,
             node: config.node,
+            stream: streams.stream_of(partition),
             subject: streams.subject(partition),
             connection: connection.clone(),
             streams: streams.clone(),
