@@ -6,7 +6,7 @@
 //!   there is, with an epoch one higher. Every message names the sequence of the one before it
 //!   (`Nats-Expected-Last-Subject-Sequence`), so from then on whatever the home before sends is refused. No clock, no
 //!   lease, no view of who lives is believed.
-//! - Silence and refusals of NATS are looked into before anything is decided ([`writer`]). While NATS is away, what was
+//! - Silence and refusals of NATS are looked into before anything is decided (`writer`). While NATS is away, what was
 //!   sent stays undecided and what was not is refused as [`AppendError::Unavailable`].
 //! - Partitions settle by themselves: a group of several partitions is not all or nothing here
 //!   ([`SettlesBy::Partition`]), and callers append groups of one.
