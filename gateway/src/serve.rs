@@ -22,6 +22,7 @@ use crate::auth::Keys;
 use crate::config::{Config, StoreKind};
 use crate::directory::{Directory, SHARDS_MAX};
 use crate::follow::archive::{ArchiveStatus, Archiver};
+use crate::follow::counters::UnreadCounters;
 use crate::follow::dead_letters::DeadLetters;
 use crate::limits::Admission;
 use crate::listen::{self, Door};
@@ -73,7 +74,8 @@ pub struct Running {
     data: DataFolder,
     mailboxes: Mailboxes,
     shards: Vec<JoinHandle<()>>,
-    archiver: ArchiverThread,
+    archiver: Follower,
+    counters: Option<Follower>,
 }
 
 /// How a node is reached over TLS.
@@ -83,8 +85,8 @@ pub struct OverTls {
     config: Arc<ServerConfig>,
 }
 
-/// The thread that archives, and the word for it to finish.
-struct ArchiverThread {
+/// A thread that follows the log, and the word for it to finish.
+struct Follower {
     stop: oneshot::Sender<()>,
     thread: JoinHandle<()>,
 }
@@ -94,8 +96,17 @@ impl Running {
     pub fn start(config: Config) -> Result<Self, StartError> {
         let data = DataFolder::open(&config.data)?;
         let log: Arc<dyn Log> = Arc::new(FileLog::open(log_config(&config, data.path()))?);
-        let store = open_store(&config, data.path())?;
-        Self::start_on(config, data, log, store)
+        match config.store {
+            StoreKind::Embedded => {
+                let store = Arc::new(open_embedded_store(&config, data.path())?);
+                Self::start_on(config, data, log, store)
+            }
+            StoreKind::Cql => {
+                let store = Arc::new(wait_for(CqlStore::open(cql_config(&config)?))??);
+                let counting = (config.counters_members_max > 0).then(|| Arc::clone(&store));
+                Self::start_counting(config, data, log, store, counting)
+            }
+        }
     }
 
     /// The same on a log and a store of the caller's.
@@ -105,12 +116,32 @@ impl Running {
         log: Arc<dyn Log>,
         store: Arc<dyn Store>,
     ) -> Result<Self, StartError> {
+        Self::start_counting(config, data, log, store, None)
+    }
+
+    /// The same, with counters of unread messages in a store that has them.
+    fn start_counting(
+        config: Config,
+        data: DataFolder,
+        log: Arc<dyn Log>,
+        store: Arc<dyn Store>,
+        counting: Option<Arc<CqlStore>>,
+    ) -> Result<Self, StartError> {
         let config = Arc::new(config);
         let keys = Keys::open(&config)?;
         let route = Route { partitions: config.partitions, shards: shard_count(&config) };
         let (address, mut doors) = open_doors(&config, route.shards)?;
         let tls = open_tls_doors(&config, &mut doors)?;
-        let (archiver, followed) = start_archiver(&config, data.path(), &log, &store)?;
+        let counted = counting.as_ref().map(|store| wait_for(store.counted(config.partitions)));
+        let counted = counted.transpose()?.transpose()?.map(watch::Sender::new);
+        let held = counted.as_ref().map(watch::Sender::subscribe);
+        let (archiver, followed) = start_archiver(&config, data.path(), &log, &store, held)?;
+        let counters = match counting.zip(counted) {
+            Some((store, counted)) => {
+                Some(start_counters(&config, Arc::clone(&log), store, followed.archived.clone(), counted)?)
+            }
+            None => None,
+        };
         let node = Arc::new(Node {
             route,
             directory: Directory::default(),
@@ -124,7 +155,7 @@ impl Running {
             config,
         });
         let (mailboxes, shards) = start_shards(&node, doors).map_err(system("start a shard"))?;
-        let running = Self { address, tls, node, data, mailboxes, shards, archiver };
+        let running = Self { address, tls, node, data, mailboxes, shards, archiver, counters };
         running.tell_of_progress()?;
         Ok(running)
     }
@@ -157,8 +188,16 @@ impl Running {
             }
         }
         // The archiver may have gone already only if it died, which its own thread has said.
-        let _ = self.archiver.stop.send(());
-        let _ = self.archiver.thread.join();
+        self.archiver.finish();
+        // What was archived last is counted as well.
+        self.counters.map(Follower::finish);
+    }
+}
+
+impl Follower {
+    fn finish(self) {
+        let _ = self.stop.send(());
+        let _ = self.thread.join();
     }
 }
 
@@ -212,16 +251,6 @@ fn log_config(config: &Config, data: &Path) -> FileLogConfig {
     }
 }
 
-fn open_store(config: &Config, data: &Path) -> Result<Arc<dyn Store>, StartError> {
-    Ok(match config.store {
-        StoreKind::Embedded => Arc::new(open_embedded_store(config, data)?),
-        StoreKind::Cql => {
-            let runtime = runtime().map_err(system("start a thread"))?;
-            Arc::new(runtime.block_on(CqlStore::open(cql_config(config)?))?)
-        }
-    })
-}
-
 /// How the servers of the store are reached.
 pub fn cql_config(config: &Config) -> Result<CqlConfig, StartError> {
     let password = match &config.cql_password_file {
@@ -271,12 +300,13 @@ fn start_archiver(
     data: &Path,
     log: &Arc<dyn Log>,
     store: &Arc<dyn Store>,
-) -> Result<(ArchiverThread, Followed), StartError> {
+    held: Option<watch::Receiver<Positions>>,
+) -> Result<(Follower, Followed), StartError> {
     let runtime = runtime().map_err(system("start the archiver"))?;
     let (log, store) = (Arc::clone(log), Arc::clone(store));
     let dead_letters = DeadLetters::new(data.join("dead-letters"));
     let persist_interval = Duration::from_millis(config.archive_persist_ms);
-    let archiver = runtime.block_on(Archiver::open(log, store, dead_letters, persist_interval))?;
+    let archiver = runtime.block_on(Archiver::open_held(log, store, dead_letters, persist_interval, held))?;
     let followed = Followed { archived: archiver.applied(), archiving: archiver.status() };
     let (stop, stopped) = oneshot::channel::<()>();
     let body = move || {
@@ -287,7 +317,32 @@ fn start_archiver(
     };
     let thread =
         thread::Builder::new().name("archiver".into()).spawn(body).map_err(system("start a thread"))?;
-    Ok((ArchiverThread { stop, thread }, followed))
+    Ok((Follower { stop, thread }, followed))
+}
+
+fn start_counters(
+    config: &Config,
+    log: Arc<dyn Log>,
+    store: Arc<CqlStore>,
+    applied: watch::Receiver<Positions>,
+    counted: watch::Sender<Positions>,
+) -> Result<Follower, StartError> {
+    let runtime = runtime().map_err(system("start the counters"))?;
+    let bounds = (config.counters_members_max, Duration::from_millis(config.counters_interval_ms));
+    let counters = UnreadCounters::new(log, store, bounds, applied, counted);
+    let (stop, stopped) = oneshot::channel::<()>();
+    let body = move || {
+        stand_back();
+        runtime.block_on(counters.run(stopped.map(drop)));
+    };
+    let thread =
+        thread::Builder::new().name("counters".into()).spawn(body).map_err(system("start a thread"))?;
+    Ok(Follower { stop, thread })
+}
+
+/// For what has to be known before the node serves.
+fn wait_for<T>(future: impl Future<Output = T>) -> Result<T, StartError> {
+    Ok(runtime().map_err(system("start a thread"))?.block_on(future))
 }
 
 /// What others may know of the archiver.
