@@ -206,6 +206,7 @@ fn shared(shards: u16, store: MemoryStore) -> shard::Node {
         presence: Presence::new(PARTITIONS),
         peers: None,
         lease: None,
+        cluster: None,
         directory: Directory::default(),
         admission: Admission::new(config.connections_max, config.connections_per_ip_max),
         keys,

@@ -6,10 +6,12 @@
 mod cassandra;
 pub mod cql;
 pub mod find;
+pub mod gateway;
 pub mod nats;
 pub mod ports;
 pub mod process;
 
 pub use cql::{Cql, CqlConfig};
+pub use gateway::{Gateway, GatewayConfig};
 pub use nats::{Nats, NatsConfig};
 pub use process::Server;

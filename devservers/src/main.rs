@@ -1,13 +1,15 @@
-//! `carillon-devservers nats --servers 3`: starts real servers for a developer, says where they are, and stops them at
-//! Ctrl-C. Their data is temporary.
+//! `carillon-devservers cluster`: a whole cluster on a developer's machine. `carillon-devservers nats --servers 3`: real servers,
+//! for what needs some. Both say where everything is, and stop it at Ctrl-C.
 #![allow(clippy::print_stdout, reason = "it prints where the servers are")]
+
+mod cluster;
 
 use carillon_devservers::nats::{Nats, NatsConfig};
 use carillon_devservers::{Cql, CqlConfig};
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Starts real servers with temporary data, says where they are, and stops them at Ctrl-C.
+/// Starts a cluster, or servers for one, on this machine; says where they are, and stops them at Ctrl-C.
 #[derive(Parser)]
 #[command(version)]
 struct Args {
@@ -17,6 +19,8 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Servers {
+    /// Three NATS servers and three gateways on this machine, and a table of who is the home of what. Needs nats-server.
+    Cluster(cluster::ClusterArgs),
     /// nats-server with JetStream.
     Nats {
         /// How many: 1, or 3 that keep JetStream together.
@@ -39,6 +43,7 @@ enum Servers {
 
 fn main() -> anyhow::Result<()> {
     match Args::parse().servers {
+        Servers::Cluster(args) => cluster::run(&args),
         Servers::Nats { servers, lazy_sync } => {
             let config = NatsConfig { servers, sync_always: !lazy_sync, ..NatsConfig::default() };
             let nats = Nats::start_as(&config)?;

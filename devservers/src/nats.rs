@@ -29,12 +29,14 @@ pub struct NatsConfig {
     pub sync_always: bool,
     /// The largest message, in bytes.
     pub max_payload_bytes: usize,
+    /// Where logs, configuration and data are, and stay; nothing for a temporary folder.
+    pub folder: Option<PathBuf>,
 }
 
 impl Default for NatsConfig {
     /// One server that syncs always, with NATS's own limit of 1 MiB.
     fn default() -> Self {
-        Self { servers: 1, sync_always: true, max_payload_bytes: 1 << 20 }
+        Self { servers: 1, sync_always: true, max_payload_bytes: 1 << 20, folder: None }
     }
 }
 
@@ -43,8 +45,9 @@ impl Default for NatsConfig {
 pub struct Nats {
     servers: Vec<Server>,
     ports: Vec<Ports>,
+    folder: PathBuf,
     // After the servers: dropped when they have ended.
-    folder: TempDir,
+    _temporary: Option<TempDir>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -84,8 +87,13 @@ impl Nats {
     }
 
     fn try_start(config: &NatsConfig, program: &Path) -> anyhow::Result<Self> {
-        let folder = tempfile::Builder::new().prefix("carillon-nats-").tempdir()?;
-        let mut nats = Self { servers: Vec::new(), ports: Vec::new(), folder };
+        let temporary = match config.folder {
+            Some(_) => None,
+            None => Some(tempfile::Builder::new().prefix("carillon-nats-").tempdir()?),
+        };
+        let folder = config.folder.clone().or_else(|| Some(temporary.as_ref()?.path().to_owned()));
+        let folder = folder.context("a folder, given or temporary")?;
+        let mut nats = Self { servers: Vec::new(), ports: Vec::new(), folder, _temporary: temporary };
         for _server in 0..config.servers {
             let [client, monitor, cluster] = ports::free()?;
             nats.ports.push(Ports { client, monitor, cluster });
@@ -120,7 +128,7 @@ impl Nats {
 
     /// Their folder: logs, configuration, data.
     pub fn folder(&self) -> &Path {
-        self.folder.path()
+        &self.folder
     }
 
     /// Returns once JetStream answers on every server that runs, and knows who leads.
@@ -162,7 +170,7 @@ impl Nats {
 
     fn spec(&self, server: usize, config: &NatsConfig, program: &Path) -> anyhow::Result<Spec> {
         let name = server_name(server);
-        let folder = self.folder.path().to_owned();
+        let folder = self.folder.clone();
         let file = folder.join(format!("{name}.conf"));
         std::fs::write(&file, self.configuration(server, config))?;
         let args = vec!["-c".into(), file.into()];
@@ -191,7 +199,7 @@ impl Nats {
     }
 
     fn data(&self, server: usize) -> PathBuf {
-        self.folder.path().join(format!("{}-data", server_name(server)))
+        self.folder.join(format!("{}-data", server_name(server)))
     }
 }
 

@@ -16,6 +16,7 @@ pub mod homes;
 pub mod join;
 pub mod presence;
 pub mod receive;
+pub mod status;
 
 use crate::directory::ShardSet;
 use view::NodeId;

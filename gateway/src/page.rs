@@ -6,6 +6,7 @@
 use serde_json::json;
 
 use crate::auth::Keys;
+use crate::cluster::status::Trouble;
 use crate::shard::Node;
 
 /// What is served as it is: path, media type, bytes.
@@ -58,6 +59,7 @@ pub fn get(node: &Node, target: &str, now_s: u64) -> Response {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     match path {
         "/healthz" => health(node),
+        "/readyz" => readiness(node),
         "/v1/stats" => Response::json(&stats(node)),
         "/v1/dev/token" => dev_token(&node.keys, query, now_s),
         _ => file(path),
@@ -72,12 +74,24 @@ fn file(path: &str) -> Response {
     }
 }
 
-/// Whether the node can do its work: a log that has failed takes nothing until the node restarts.
+/// Whether a restart would help: a log that has failed takes nothing until then. What ends by itself (NATS away, above all) is
+/// said, and is no reason to restart: that would cost every session and change nothing.
 fn health(node: &Node) -> Response {
     match node.log.status().failed {
         true => Response::text(503, "the log has failed; restart this node\n"),
-        false => Response::text(200, "ok\n"),
+        false => Response::text(200, trouble(node).map_or("ok\n", Trouble::sentence)),
     }
+}
+
+/// Whether new clients should be sent here: not to a node that cannot welcome them, or is about to stop.
+fn readiness(node: &Node) -> Response {
+    let health = health(node);
+    let status = if trouble(node).is_some() { 503 } else { health.status };
+    Response { status, ..health }
+}
+
+fn trouble(node: &Node) -> Option<Trouble> {
+    node.cluster.as_ref()?.trouble()
 }
 
 /// A token for `?user=N`, for trying things out: only while tokens are signed with the development key.
@@ -103,6 +117,9 @@ fn stats(node: &Node) -> serde_json::Value {
     let log = node.log.status();
     let archiving = node.archiving.borrow().clone();
     let mut stats = node.stats.total();
+    if let Some(cluster) = &node.cluster {
+        cluster.count(&mut stats);
+    }
     stats.insert("users".into(), json!(node.directory.len()));
     stats.insert(
         "log".into(),

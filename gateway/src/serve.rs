@@ -199,6 +199,7 @@ impl Running {
             presence: Presence::new(config.partitions),
             peers: joining.as_ref().map(|joining| Arc::clone(&joining.peers)),
             lease: joining.as_ref().map(|joining| Arc::clone(&joining.lease)),
+            cluster: joining.as_ref().map(|joining| Arc::clone(&joining.status)),
             admission: Admission::new(config.connections_max, config.connections_per_ip_max),
             keys,
             log,
@@ -229,11 +230,8 @@ impl Running {
     /// What it counts, as `/v1/stats` shows it.
     pub fn stats(&self) -> serde_json::Map<String, serde_json::Value> {
         let mut stats = self.node.stats.total();
-        if let Some(cluster) = &self.cluster {
-            let standing = cluster.standing();
-            stats.insert("nodes".to_owned(), standing.nodes.into());
-            stats.insert("partitions_here".to_owned(), standing.here.into());
-            stats.insert("partitions_moving".to_owned(), standing.moving.into());
+        if let Some(cluster) = &self.node.cluster {
+            cluster.count(&mut stats);
         }
         stats
     }
@@ -269,7 +267,9 @@ impl Running {
         // The archiver may have gone already only if it died, which its own thread has said.
         self.archiver.finish();
         // What was archived last is counted as well.
-        self.counters.map(Follower::finish);
+        if let Some(counters) = self.counters {
+            counters.finish();
+        }
     }
 }
 

@@ -39,6 +39,7 @@ use crate::auth::Keys;
 use crate::cluster::Peers;
 use crate::cluster::members::Lease;
 use crate::cluster::presence::Presence;
+use crate::cluster::status::Status;
 use crate::cluster::view::NodeId;
 use crate::command;
 use crate::config::Config;
@@ -105,6 +106,8 @@ pub struct Node {
     pub peers: Option<Arc<dyn Peers>>,
     /// Until when the others count on this node.
     pub lease: Option<Arc<Lease>>,
+    /// How it stands among them.
+    pub cluster: Option<Arc<Status>>,
     /// What is counted.
     pub stats: NodeStats,
 }

@@ -53,21 +53,21 @@ pub enum Event {
 }
 
 /// How a node stands in its cluster.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Standing {
     /// How many nodes it sees, itself among them.
     pub nodes: usize,
     /// Whether the others see it.
     pub is_member: bool,
-    /// Of how many partitions it is the home.
-    pub here: usize,
+    /// The partitions it is the home of, in order.
+    pub here: Box<[Partition]>,
     /// How many are on their way here or away.
     pub moving: usize,
 }
 
 impl Standing {
     /// Whether everything that should be here is.
-    pub fn is_settled(self) -> bool {
+    pub fn is_settled(&self) -> bool {
         self.is_member && self.moving == 0
     }
 }
@@ -165,12 +165,17 @@ impl Homes {
                 _ = &mut follows.stop => return,
             }
             let standing = self.standing();
-            self.standing.send_if_modified(|before| std::mem::replace(before, standing) != standing);
+            self.standing.send_if_modified(|before| {
+                let is_news = *before != standing;
+                *before = standing;
+                is_news
+            });
         }
     }
 
     fn standing(&self) -> Standing {
-        let here = self.states.iter().filter(|state| matches!(state, State::Here)).count();
+        let is_here = |(_, state): &(Partition, &State)| matches!(state, State::Here);
+        let here = (0..).zip(&self.states).filter(is_here).map(|(partition, _)| partition).collect();
         let moving =
             self.states.iter().filter(|state| matches!(state, State::Taking(_) | State::Leaving)).count();
         let is_member = self.view.node(self.me()).is_some();

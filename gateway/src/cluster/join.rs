@@ -12,6 +12,7 @@ use super::homes::{Event, Follows, Homes, Standing};
 use super::members::{Lease, Members, MembersConfig};
 use super::mesh::{self, Mesh, MeshConfig};
 use super::receive::Receiver;
+use super::status::Status;
 use super::view::{self, NodeId, View};
 use super::{Peers, link};
 use crate::config::Config;
@@ -36,7 +37,7 @@ pub enum JoinError {
     Mesh(#[from] mesh::MeshError),
     /// The same.
     #[error("{0}")]
-    Address(#[from] super::network::NotAnAddress),
+    Servers(#[from] super::network::NotReachable),
 }
 
 /// A node that has said it is there, and does not serve yet.
@@ -47,6 +48,8 @@ pub struct Joining {
     pub lease: Arc<Lease>,
     /// The other nodes.
     pub peers: Arc<dyn Peers>,
+    /// What operators are told.
+    pub status: Arc<Status>,
     members: Members,
     mesh: Mesh,
     node: Arc<OnceLock<Arc<Node>>>,
@@ -94,6 +97,7 @@ impl Joining {
         let prefix = config.nats_prefix.as_str().to_owned();
         let member = MembersConfig {
             servers: servers(config),
+            credentials: config.nats_credentials.clone(),
             prefix: prefix.clone(),
             ttl: Duration::from_secs(config.node_ttl_ms.div_ceil(1000)),
             replicas: config.nats_replicas,
@@ -107,11 +111,20 @@ impl Joining {
         let node = Arc::new(OnceLock::new());
         let ear = Ear { receiver: Receiver::new(Arc::clone(&node), mailboxes, heard.clone()), events: heard };
         let link = link::LinkConfig::default();
-        let mesh =
-            Mesh::start(MeshConfig { servers: servers(config), prefix, me, link }, views.clone(), ear)?;
+        let credentials = config.nats_credentials.clone();
+        let mesh = MeshConfig { servers: servers(config), credentials, prefix, me, link };
+        let mesh = Mesh::start(mesh, views.clone(), ear)?;
         let lease = Arc::clone(members.lease());
+        let status = Arc::new(Status {
+            me,
+            lease: Arc::clone(&lease),
+            views: views.clone(),
+            lines: [members.presence(), mesh.presence()],
+            outbox: mesh.outbox().clone(),
+            standing: OnceLock::new(),
+        });
         let peers = Arc::new(mesh.outbox().clone());
-        Ok(Self { me, lease, peers, members, mesh, node, views, events, runtime })
+        Ok(Self { me, lease, peers, status, members, mesh, node, views, events, runtime })
     }
 
     /// The node serves: it takes over what it is to be the home of from now on.
@@ -121,11 +134,13 @@ impl Joining {
         log: Arc<dyn HomeLog>,
         mailboxes: Arc<[Mailbox<Message>]>,
     ) -> io::Result<Joined> {
-        let Self { peers, members, mesh, views, events, runtime, .. } = self;
+        let Self { peers, status, members, mesh, views, events, runtime, .. } = self;
         // Nobody else sets it.
         let _ = self.node.set(Arc::clone(&node));
         let (stop, stopped) = oneshot::channel();
         let (homes, went, standing) = Homes::new(node, log, peers, mailboxes);
+        // Nobody else sets this either.
+        let _ = status.standing.set(standing.clone());
         let follows = Follows { views, events, stop: stopped };
         let body = move || {
             runtime.block_on(homes.run(follows, went));
@@ -141,14 +156,14 @@ impl Joined {
     pub fn leave(&self, wait: Duration) {
         let Some(members) = &self.members else { return };
         members.leaving();
-        if !self.wait(wait, |standing| standing.here + standing.moving == 0) {
-            tracing::warn!(partitions = self.standing().here, "not everything was handed over in time");
+        if !self.wait(wait, |standing| standing.here.len() + standing.moving == 0) {
+            tracing::warn!(partitions = self.standing().here.len(), "not everything was handed over in time");
         }
     }
 
     /// How this node stands in the cluster.
     pub fn standing(&self) -> Standing {
-        *self.standing.borrow()
+        self.standing.borrow().clone()
     }
 
     /// Waits until this node has taken over what it is to be the home of, or `wait` is over. Says which.
@@ -156,9 +171,9 @@ impl Joined {
         self.wait(wait, Standing::is_settled)
     }
 
-    fn wait(&self, wait: Duration, is_so: impl Fn(Standing) -> bool) -> bool {
+    fn wait(&self, wait: Duration, is_so: impl Fn(&Standing) -> bool) -> bool {
         let late = Instant::now() + wait;
-        while !is_so(self.standing()) {
+        while !is_so(&self.standing()) {
             if Instant::now() >= late {
                 return false;
             }

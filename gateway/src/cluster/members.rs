@@ -8,6 +8,7 @@
 //! None of this decides anything: the log's fencing does.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -24,7 +25,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval, sleep, sleep_until, timeout};
 
-use super::network::{self, Line, NotAnAddress, Presence};
+use super::network::{self, Line, NotReachable, Presence};
 use super::view::{Node, NodeId, View};
 
 /// The bucket keeps no more nodes than this; a view neither.
@@ -38,6 +39,8 @@ const LINE: Line = Line { name: "carillon members", commands_max: 64, messages_m
 pub struct MembersConfig {
     /// Where NATS is: `nats://host:port`, several of one cluster.
     pub servers: Vec<String>,
+    /// File of NATS credentials, where the servers ask for some.
+    pub credentials: Option<PathBuf>,
     /// What the names of this cluster's subjects and buckets begin with.
     pub prefix: String,
     /// A node that says nothing for so long is gone. NATS counts whole seconds: at least 1. Less finds a dead node
@@ -70,8 +73,8 @@ enum Wish {
 impl Members {
     /// Registers `node` and watches the others, as soon as NATS is there. To be called within a runtime, which must go
     /// on running.
-    pub fn start(config: MembersConfig, node: Node) -> Result<Self, NotAnAddress> {
-        let servers = network::addresses(&config.servers)?;
+    pub fn start(config: MembersConfig, node: Node) -> Result<Self, NotReachable> {
+        let servers = network::servers(&config.servers, config.credentials.as_deref())?;
         let (here, presence) = watch::channel(Presence::default());
         let first = Arc::new(View::new([], config.partitions));
         let (views_sender, views) = watch::channel(first);

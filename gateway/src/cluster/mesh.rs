@@ -12,6 +12,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
@@ -53,6 +54,8 @@ type Waiting = papaya::HashMap<NodeId, Arc<AtomicUsize>, foldhash::fast::RandomS
 pub struct MeshConfig {
     /// Where NATS is: `nats://host:port`, several of one cluster.
     pub servers: Vec<String>,
+    /// File of NATS credentials, where the servers ask for some.
+    pub credentials: Option<PathBuf>,
     /// What the names of this cluster's subjects begin with.
     pub prefix: String,
     /// This node.
@@ -93,9 +96,9 @@ pub enum MeshError {
     /// No thread, or no runtime.
     #[error("cannot start the mesh's thread: {0}")]
     Thread(#[from] io::Error),
-    /// The servers are no addresses.
+    /// The servers are no addresses, or the credentials are none.
     #[error(transparent)]
-    Address(#[from] network::NotAnAddress),
+    Servers(#[from] network::NotReachable),
 }
 
 impl Mesh {
@@ -106,7 +109,7 @@ impl Mesh {
         receiver: impl Receiver,
     ) -> Result<Self, MeshError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let servers = network::addresses(&config.servers)?;
+        let servers = network::servers(&config.servers, config.credentials.as_deref())?;
         let (here, presence) = watch::channel(Presence::default());
         let (queue, batches) = mpsc::channel(QUEUE_BATCHES);
         let waiting = Arc::new(Waiting::default());

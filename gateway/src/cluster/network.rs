@@ -1,6 +1,7 @@
 //! A connection to NATS that comes back by itself, and whether it is there now.
 
 use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event, ServerAddr};
@@ -24,12 +25,32 @@ pub struct Presence {
     pub times: u64,
 }
 
-/// A text is not an address of NATS.
+/// Why nobody can even try to reach NATS.
 #[derive(Debug, thiserror::Error)]
-#[error("{server:?} is not an address of NATS such as nats://127.0.0.1:4222: {source}")]
-pub struct NotAnAddress {
-    server: String,
-    source: io::Error,
+pub enum NotReachable {
+    /// A text is no address of NATS.
+    #[error("{server:?} is not an address of NATS such as nats://127.0.0.1:4222: {source}")]
+    Address {
+        /// The text.
+        server: String,
+        /// What is wrong with it.
+        source: io::Error,
+    },
+    /// The file with credentials cannot be read, or has none.
+    #[error("cannot use the NATS credentials in {} (nats_credentials): {source}", path.display())]
+    Credentials {
+        /// Which file.
+        path: PathBuf,
+        /// What the system, or the reader of such files, said.
+        source: io::Error,
+    },
+}
+
+/// Where NATS is, and what it is shown.
+#[derive(Clone, Debug)]
+pub(super) struct Servers {
+    addresses: Vec<ServerAddr>,
+    credentials: Option<String>,
 }
 
 /// One connection of a process.
@@ -43,20 +64,31 @@ pub(super) struct Line {
     pub(super) messages_max: usize,
 }
 
-/// Where servers are.
-pub(super) fn addresses(servers: &[String]) -> Result<Vec<ServerAddr>, NotAnAddress> {
-    let address =
-        |server: &String| server.parse().map_err(|source| NotAnAddress { server: server.clone(), source });
-    servers.iter().map(address).collect()
+/// Servers at these addresses, which ask for what is in that file.
+pub(super) fn servers(servers: &[String], credentials: Option<&Path>) -> Result<Servers, NotReachable> {
+    let address = |server: &String| {
+        server.parse().map_err(|source| NotReachable::Address { server: server.clone(), source })
+    };
+    let addresses = servers.iter().map(address).collect::<Result<_, _>>()?;
+    let Some(path) = credentials else { return Ok(Servers { addresses, credentials: None }) };
+    let failed = |source| NotReachable::Credentials { path: path.to_owned(), source };
+    let credentials = std::fs::read_to_string(path).map_err(failed)?;
+    // Looked at now, while somebody can still be told.
+    ConnectOptions::new().credentials(&credentials).map_err(failed)?;
+    Ok(Servers { addresses, credentials: Some(credentials) })
 }
 
 /// A client that connects as soon as a server is there, and again after each loss. `presence` says when it is.
 pub(super) async fn connect(
-    servers: Vec<ServerAddr>,
+    servers: Servers,
     line: Line,
     presence: watch::Sender<Presence>,
 ) -> Result<Client, async_nats::ConnectError> {
-    ConnectOptions::new()
+    let mut options = ConnectOptions::new();
+    if let Some(credentials) = &servers.credentials {
+        options = options.credentials(credentials)?;
+    }
+    options
         .name(line.name)
         .client_capacity(line.commands_max)
         .subscription_capacity(line.messages_max)
@@ -70,7 +102,7 @@ pub(super) async fn connect(
             note(&presence, &event, line.name);
             std::future::ready(())
         })
-        .connect(servers)
+        .connect(servers.addresses)
         .await
 }
 

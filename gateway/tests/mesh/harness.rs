@@ -69,6 +69,7 @@ pub fn meshes(nats: &Nats, count: u64, refuses: usize) -> Vec<TestMesh> {
         let id = NodeId::new(number).unwrap();
         let config = MeshConfig {
             servers: nats.urls(),
+            credentials: None,
             prefix: "test".into(),
             me: id,
             link: LinkConfig { unacknowledged_bytes_max: 1 << 20, ..LinkConfig::default() },

@@ -16,6 +16,7 @@ const TTL: Duration = Duration::from_secs(1);
 fn join(nats: &Nats, number: u64) -> Members {
     let config = MembersConfig {
         servers: nats.urls(),
+        credentials: None,
         prefix: "test".into(),
         ttl: TTL,
         replicas: 1,
