@@ -198,7 +198,8 @@ table::settings! {
         /// and `sync_interval: always` where a power cut must lose nothing.
         nats: Vec<NatsServer> = Vec::new();
 
-        /// File with the credentials to show to the NATS servers, as `nsc` writes them; empty for none.
+        /// File with the credentials to show to the NATS servers: as `nsc` writes them, or the seed of an NKEY; empty for
+        /// none.
         nats_credentials: Option<PathBuf> = None;
 
         /// JetStream streams that hold the log's partitions; the same on every node, and fixed at the first start.

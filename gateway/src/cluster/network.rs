@@ -74,8 +74,17 @@ pub(super) fn servers(servers: &[String], credentials: Option<&Path>) -> Result<
     let failed = |source| NotReachable::Credentials { path: path.to_owned(), source };
     let credentials = std::fs::read_to_string(path).map_err(failed)?;
     // Looked at now, while somebody can still be told.
-    ConnectOptions::new().credentials(&credentials).map_err(failed)?;
+    with_credentials(ConnectOptions::new(), &credentials).map_err(failed)?;
     Ok(Servers { addresses, credentials: Some(credentials) })
+}
+
+/// Options that show what a file of credentials has: a user's JWT and seed, as `nsc` writes them, or the seed of an NKEY alone.
+pub(crate) fn with_credentials(options: ConnectOptions, file: &str) -> io::Result<ConnectOptions> {
+    let seed = file.trim();
+    if seed.starts_with("SU") && !seed.contains(char::is_whitespace) {
+        return Ok(options.nkey(seed.to_owned()));
+    }
+    options.credentials(file)
 }
 
 /// A client that connects as soon as a server is there, and again after each loss. `presence` says when it is.
@@ -86,7 +95,7 @@ pub(super) async fn connect(
 ) -> Result<Client, async_nats::ConnectError> {
     let mut options = ConnectOptions::new();
     if let Some(credentials) = &servers.credentials {
-        options = options.credentials(credentials)?;
+        options = with_credentials(options, credentials)?;
     }
     options
         .name(line.name)

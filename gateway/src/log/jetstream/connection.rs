@@ -17,6 +17,7 @@ use async_nats::{Client, ConnectOptions, Event};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
+use crate::cluster::network::with_credentials;
 use crate::log::LogError;
 
 const PING: Duration = Duration::from_secs(1);
@@ -79,7 +80,7 @@ fn options(
 ) -> std::io::Result<ConnectOptions> {
     let mut options = ConnectOptions::new();
     if let Some(credentials) = credentials {
-        options = options.credentials(credentials)?;
+        options = with_credentials(options, credentials)?;
     }
     Ok(options
         .name(name)
