@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use carillon_devservers::gateway::{self, Gateway, GatewayConfig};
 use carillon_devservers::nats::{Nats, NatsConfig};
-use carillon_devservers::ports;
+use carillon_devservers::{find, ports};
 use clap::Args;
 use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
@@ -113,6 +113,8 @@ pub(crate) fn run(args: &ClusterArgs) -> anyhow::Result<()> {
 
 impl Cluster {
     fn start(args: &ClusterArgs, screen: &mut Screen) -> anyhow::Result<Self> {
+        // Before anything is started: what is missing is said at once.
+        find::nats_server()?;
         let program = gateway::program()?;
         let folder = match &args.folder {
             None => Folder::Temporary(tempfile::Builder::new().prefix("carillon-cluster-").tempdir()?),

@@ -4,6 +4,8 @@
 
 mod cluster;
 
+use std::process::ExitCode;
+
 use carillon_devservers::nats::{Nats, NatsConfig};
 use carillon_devservers::{Cql, CqlConfig};
 use clap::{Parser, Subcommand};
@@ -41,8 +43,19 @@ enum Servers {
     },
 }
 
-fn main() -> anyhow::Result<()> {
-    match Args::parse().servers {
+fn main() -> ExitCode {
+    match run(Args::parse().servers) {
+        Ok(()) => ExitCode::SUCCESS,
+        // With its causes and without a backtrace: it is for whoever asked.
+        Err(error) => {
+            eprintln!("carillon-devservers: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(servers: Servers) -> anyhow::Result<()> {
+    match servers {
         Servers::Cluster(args) => cluster::run(&args),
         Servers::Nats { servers, lazy_sync } => {
             let config = NatsConfig { servers, sync_always: !lazy_sync, ..NatsConfig::default() };

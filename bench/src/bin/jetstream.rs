@@ -1,9 +1,10 @@
 //! What the log in JetStream costs above JetStream: writers appending to it, against bare publishes of the same payload with
 //! the same fencing (`Nats-Expected-Last-Subject-Sequence`) to streams like its own, by turns in one run. Each writer is a
 //! partition with one append under way. The servers are three nats-servers with a replica each and `sync_interval: always`,
-//! on the same cores.
+//! on the same cores. With `lazy` at the end a second set of servers, which sync within two minutes as NATS does by default, takes turns
+//! with them: the ratio is what `always` costs.
 //!
-//! `cargo run --release -p carillon-bench --bin jetstream -- [seconds] [writers] [bytes] [streams]`
+//! `cargo run --release -p carillon-bench --bin jetstream -- [seconds] [writers] [bytes] [streams] [lazy]`
 #![allow(clippy::print_stdout, reason = "it prints a measurement")]
 
 use std::cell::RefCell;
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{Config, DiscardPolicy};
 use async_nats::jetstream::{self, Context};
-use carillon_devservers::Nats;
+use carillon_devservers::{Nats, NatsConfig};
 use carillon_gateway::log::{Batch, JetStreamConfig, JetStreamLog, Log};
 use futures_util::future::join_all;
 
@@ -28,13 +29,64 @@ fn main() -> Result<(), Failure> {
     let bytes: usize = args.next().map_or(Ok(8192), |arg| arg.parse())?;
     let streams: u16 = args.next().map_or(Ok(2), |arg| arg.parse())?;
 
-    let nats = Nats::start_three()?;
+    let turn = Duration::from_secs(seconds.into()) / (2 * ROUNDS);
+    match args.next().as_deref() {
+        None => against_bare(turn, writers, bytes, streams),
+        Some("lazy") => against_lazy(turn, writers, bytes, streams),
+        Some(other) => Err(format!("there is no `{other}`: it is `lazy` or nothing").into()),
+    }
+}
+
+fn open(nats: &Nats, writers: u16, streams: u16) -> Result<JetStreamLog, Failure> {
     let config =
         JetStreamConfig { streams, replicas: REPLICAS, ..JetStreamConfig::new(nats.urls(), 1, writers) };
-    let log = JetStreamLog::open(JetStreamConfig { take_all: true, ..config })?;
+    Ok(JetStreamLog::open(JetStreamConfig { take_all: true, ..config })?)
+}
+
+/// The log on servers that sync always, and on servers that sync within two minutes.
+fn against_lazy(turn: Duration, writers: u16, bytes: usize, streams: u16) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut sides = Vec::new();
+    for sync_always in [true, false] {
+        let nats = Nats::start_as(&NatsConfig { servers: 3, sync_always, ..NatsConfig::default() })?;
+        let log = open(&nats, writers, streams)?;
+        sides.push((log, vec![0; usize::from(writers)], Total::default(), nats));
+    }
+    let mut ratios = Vec::new();
+    // The first of each is to get going.
+    for round in 0..=ROUNDS {
+        let turn = if round == 0 { turn / 2 } else { turn };
+        let mut per_second = Vec::new();
+        for (log, positions, total, _) in &mut sides {
+            let measured = runtime.block_on(append(log, turn, bytes, positions))?;
+            per_second.push(measured.per_second());
+            if round > 0 {
+                total.add(measured);
+            }
+        }
+        if round > 0 {
+            ratios.push(per_second[0] / per_second[1]);
+        }
+    }
+    println!("{writers} writers, {bytes} bytes each time, {streams} streams of {REPLICAS} replicas");
+    let [(_, _, always, _), (_, _, lazy, _)] = &mut sides[..] else { return Err("two sides".into()) };
+    always.print("sync always");
+    lazy.print("sync in 2 min");
+    print_ratio("always / lazy", always.per_second() / lazy.per_second(), &ratios);
+    Ok(())
+}
+
+fn print_ratio(what: &str, ratio: f64, by_round: &[f64]) {
+    println!("{what:<14} {ratio:.2}");
+    let by_round: Vec<_> = by_round.iter().map(|ratio| format!("{ratio:.2}")).collect();
+    println!("{:<14} {}", "by rounds", by_round.join(" "));
+}
+
+fn against_bare(turn: Duration, writers: u16, bytes: usize, streams: u16) -> Result<(), Failure> {
+    let nats = Nats::start_three()?;
+    let log = open(&nats, writers, streams)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let bare = runtime.block_on(Bare::open(&nats, streams, writers))?;
-    let turn = Duration::from_secs(seconds.into()) / (2 * ROUNDS);
 
     let (mut log_total, mut bare_total) = (Total::default(), Total::default());
     let mut ratios = Vec::new();
@@ -56,9 +108,7 @@ fn main() -> Result<(), Failure> {
     );
     log_total.print("log");
     bare_total.print("bare publish");
-    println!("{:<14} {:.2}", "log / bare", log_total.per_second() / bare_total.per_second());
-    let by_round: Vec<_> = ratios.iter().map(|ratio| format!("{ratio:.2}")).collect();
-    println!("{:<14} {}", "by rounds", by_round.join(" "));
+    print_ratio("log / bare", log_total.per_second() / bare_total.per_second(), &ratios);
     println!("refused though nobody else wrote, and sent again by the bare writers: {}", bare_total.refused);
     Ok(())
 }

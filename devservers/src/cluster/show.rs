@@ -49,7 +49,9 @@ impl Screen {
 
     /// Shows what changed, if anything did.
     pub(crate) fn show(&mut self, watch: &mut Watch) {
-        if self.has_shown && watch.news == 0 && self.shown == watch.rows {
+        // How it came to be is of interest to who sees it move, not to who reads it afterwards.
+        let is_quiet = !self.is_terminal && watch.was_never_settled();
+        if is_quiet || (self.has_shown && watch.news == 0 && self.shown == watch.rows) {
             return;
         }
         if self.is_terminal {

@@ -164,7 +164,12 @@ fn look_at(gateway: &mut Gateway, before: &Row) -> anyhow::Result<(Row, u64)> {
     let cluster = &stats["cluster"];
     let here = cluster["partitions"].as_array().into_iter().flatten();
     row.partitions = here.filter_map(Value::as_u64).collect();
-    row.state = if cluster["trouble"].is_null() { State::Up } else { State::Degraded };
+    row.state = match cluster["trouble"].is_null() {
+        true => State::Up,
+        // Nobody acknowledges a node that has just come.
+        false if before.state == State::Starting => State::Starting,
+        false => State::Degraded,
+    };
     let others = cluster["others"].as_array().into_iter().flatten();
     let elsewhere: u64 = others.filter_map(|other| other["partitions"].as_u64()).sum();
     let total = row.partitions.len() as u64 + row.moving + elsewhere;
