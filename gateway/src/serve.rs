@@ -190,7 +190,9 @@ impl Running {
         // The archiver may have gone already only if it died, which its own thread has said.
         self.archiver.finish();
         // What was archived last is counted as well.
-        self.counters.map(Follower::finish);
+        if let Some(counters) = self.counters {
+            counters.finish();
+        }
     }
 }
 
