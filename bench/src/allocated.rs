@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use mimalloc::MiMalloc;
 
 static BYTES: AtomicUsize = AtomicUsize::new(0);
+static TIMES: AtomicUsize = AtomicUsize::new(0);
 
 /// For `#[global_allocator]`.
 pub struct Counting;
@@ -15,22 +16,30 @@ pub fn bytes() -> usize {
     BYTES.load(Ordering::Relaxed)
 }
 
+/// How often memory was asked for, more of what there was included.
+pub fn times() -> usize {
+    TIMES.load(Ordering::Relaxed)
+}
+
 // SAFETY: every call goes to mimalloc as it came; counting touches nothing of it.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         BYTES.fetch_add(layout.size(), Ordering::Relaxed);
+        TIMES.fetch_add(1, Ordering::Relaxed);
         // SAFETY: the caller's promise about `layout` is passed on.
         unsafe { MiMalloc.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         BYTES.fetch_add(layout.size(), Ordering::Relaxed);
+        TIMES.fetch_add(1, Ordering::Relaxed);
         // SAFETY: the caller's promise about `layout` is passed on.
         unsafe { MiMalloc.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         BYTES.fetch_add(size, Ordering::Relaxed);
+        TIMES.fetch_add(1, Ordering::Relaxed);
         BYTES.fetch_sub(layout.size(), Ordering::Relaxed);
         // SAFETY: `at` came from this allocator with that layout, so from mimalloc; the rest is passed on.
         unsafe { MiMalloc.realloc(at, layout, size) }

@@ -4,6 +4,7 @@
 pub mod allocated;
 pub mod baseline;
 pub mod client;
+pub mod cluster;
 pub mod codec;
 pub mod echo;
 pub mod fan_out;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use carillon_gateway::auth::{Expected, Keys};
+use carillon_gateway::cluster::presence::Presence;
 use carillon_gateway::config::Config;
 use carillon_gateway::connections::Key;
 use carillon_gateway::directory::Directory;
@@ -150,7 +151,7 @@ impl Node {
 
     /// The shard that decides about a room.
     pub fn home_of(&self, room: RoomId) -> u16 {
-        self.shared.route.home_of_room(room)
+        self.shared.route.home_of_room(room).shard
     }
 }
 
@@ -201,7 +202,10 @@ fn shared(shards: u16, store: MemoryStore) -> shard::Node {
     let mut keys = Keys::new(Expected::default());
     keys.add_secret("bench", SECRET).expect("the secret is long enough");
     shard::Node {
-        route: Route { partitions: PARTITIONS, shards },
+        route: Route::alone(PARTITIONS, shards),
+        presence: Presence::new(PARTITIONS),
+        peers: None,
+        lease: None,
         directory: Directory::default(),
         admission: Admission::new(config.connections_max, config.connections_per_ip_max),
         keys,

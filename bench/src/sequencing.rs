@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use carillon_gateway::cluster::view::NodeId;
 use carillon_gateway::config::Config;
 use carillon_gateway::connections::Key;
 use carillon_gateway::home::{Found, Home, Loaded, Sealed};
 use carillon_gateway::log::SettlesBy;
-use carillon_gateway::route::Route;
+use carillon_gateway::route::{Place, Route};
 use carillon_gateway::shard::message::{Origin, Request};
 use carillon_protocol::Frame;
 use carillon_protocol::frame::Role;
@@ -16,7 +17,12 @@ use crate::codec::{ROOM, TEXT, client_id, user};
 
 const PARTITIONS: u16 = 64;
 const NOW_MS: u64 = 1_790_000_000_000;
-const FROM: Origin = Origin { shard: 0, connection: Key { index: 0, generation: 0 }, owed_bytes: 0 };
+const FROM: Origin = Origin {
+    place: Place { node: NodeId::ALONE, shard: 0 },
+    ticket: 0,
+    connection: Key { index: 0, generation: 0 },
+    owed_bytes: 0,
+};
 
 /// The home of a room.
 pub struct Sequencing {
@@ -29,7 +35,7 @@ pub struct Sequencing {
 impl Sequencing {
     /// A room of so many members, in memory, with nothing sent yet.
     pub fn new(members: u64) -> Self {
-        let route = Route { partitions: PARTITIONS, shards: 1 };
+        let route = Route::alone(PARTITIONS, 1);
         let archived = vec![0; usize::from(PARTITIONS)];
         let mut home = Home::new(Arc::new(Config::default()), route, 0, &archived, SettlesBy::Group);
         let rows = (1..=members).map(member).collect();
@@ -43,9 +49,9 @@ impl Sequencing {
                 frame: Frame::Typing { room: ROOM, active: true, user: None },
             },
         );
-        assert_eq!(home.wants.rooms, [ROOM]);
+        assert_eq!(home.wants.rooms, [(ROOM, 0)]);
         home.wants.rooms.clear();
-        home.loaded(NOW_MS, ROOM, Ok(Some(Loaded { row, members: rows, events: Vec::new() })));
+        home.loaded(NOW_MS, ROOM, 0, Ok(Some(Loaded { row, members: rows, events: Vec::new() })));
         home.out.told.clear();
         Self { home, members, sent: 0, archived }
     }
@@ -61,7 +67,7 @@ impl Sequencing {
         }
         // A room that has more ids behind it than it keeps asks the store about each new one; the store has none of them.
         for (request, _) in std::mem::take(&mut self.home.wants.lookups) {
-            self.home.found(NOW_MS, request, Ok(Found::Sent(None)));
+            self.home.found(NOW_MS, 0, request, Ok(Found::Sent(None)));
         }
         let mut appends = Vec::new();
         self.home.seal(1, |sealed| {

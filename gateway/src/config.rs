@@ -17,7 +17,9 @@ use carillon_storage::Consistency;
 pub use load::{CONFIG_VARIABLE, Origin, SettingError, Settings, Sources};
 pub use table::Setting;
 pub(crate) use value::with_underscores;
-pub use value::{HostPort, Keyspace, LogFormat, LogLevel, NodeName, StoreKind, Value, WebOrigin};
+pub use value::{
+    Given, HostPort, Keyspace, LogFormat, LogLevel, NatsServer, NodeName, StoreKind, Value, WebOrigin,
+};
 
 table::settings! {
     "Network" {
@@ -188,6 +190,41 @@ table::settings! {
         /// fewer disk flushes, a longer log and a longer start after a crash. Acknowledged messages are
         /// durable in the log regardless.
         archive_persist_ms: u64 = 1_000, within 10..=600_000;
+    }
+
+    "NATS" {
+        /// NATS servers, `nats://host:4222` or `tls://host:4222` each; one suffices to find the others of its cluster.
+        /// Empty for a node that stands alone and keeps its log on its own disk. NATS 2.15 or newer with JetStream,
+        /// and `sync_interval: always` where a power cut must lose nothing.
+        nats: Vec<NatsServer> = Vec::new();
+
+        /// File with the credentials to show to the NATS servers, as `nsc` writes them; empty for none.
+        nats_credentials: Option<PathBuf> = None;
+
+        /// JetStream streams that hold the log's partitions; the same on every node, and fixed at the first start.
+        /// Each is kept together by its replicas: few do more appends in a second than many, one or two for each
+        /// server are best.
+        nats_streams: u16 = 2, within 1..=64;
+
+        /// NATS servers that each have a copy of the log: 1, 3 or 5; the same on every node. With 3 one may be lost
+        /// at any moment; with 1, for development, nothing may. More makes every append slower.
+        nats_replicas: usize = 3, within 1..=5;
+
+        /// What the log may take on each of these servers, in bytes. It grows only while the store falls behind. At
+        /// the limit sends are answered UNAVAILABLE until the store has caught up.
+        nats_log_bytes_max: u64 = 4_294_967_296, within 2_097_152..=1_099_511_627_776;
+
+        /// What the names of this cluster's streams, subjects and buckets begin with; letters, digits, - and _. The
+        /// same on every node. Two clusters on the same NATS servers have different ones.
+        nats_prefix: NodeName = NodeName::of_cluster();
+
+        /// How long a node may say nothing before the others take over what it was the home of, in milliseconds; whole
+        /// seconds. Less shortens the pause after a crash, and takes a node for dead that is only slow.
+        node_ttl_ms: u64 = 3_000, within 1_000..=60_000;
+
+        /// How long NATS may be silent before sends are answered UNAVAILABLE, in milliseconds. More hides longer
+        /// elections of a leader from clients, which wait meanwhile.
+        nats_append_timeout_ms: u64 = 10_000, within 100..=600_000;
     }
 
     "The store in ScyllaDB or Cassandra" {

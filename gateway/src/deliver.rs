@@ -99,6 +99,11 @@ impl Local {
         is_last
     }
 
+    /// The large rooms that sessions here get.
+    pub fn large_rooms(&self) -> impl Iterator<Item = RoomId> {
+        self.subscribers.keys().copied()
+    }
+
     /// How many large rooms all sessions here get, each counted for itself.
     pub fn subscriptions(&self) -> usize {
         self.subscriptions

@@ -36,6 +36,16 @@ impl ShardSet {
         self.0 & 1 << shard != 0
     }
 
+    /// One bit for each shard, the first the lowest.
+    pub fn bits(self) -> u128 {
+        self.0
+    }
+
+    /// The shards of those bits.
+    pub fn from_bits(bits: u128) -> Self {
+        Self(bits)
+    }
+
     /// Whether there is none.
     pub fn is_empty(self) -> bool {
         self.0 == 0
@@ -86,6 +96,11 @@ impl Directory {
     /// Where sessions of this user are.
     pub fn shards_of_user(&self, user: UserId) -> ShardSet {
         self.users.pin().get(&user).copied().unwrap_or_default()
+    }
+
+    /// Calls `each` for every user who is connected.
+    pub fn each_user(&self, mut each: impl FnMut(UserId)) {
+        self.users.pin().keys().for_each(|&user| each(user));
     }
 
     /// How many users are connected.

@@ -19,6 +19,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
 use crate::auth::Keys;
+use crate::cluster::join::{self, Joined, Joining};
+use crate::cluster::presence::Presence;
+use crate::cluster::view::NodeId;
 use crate::config::{Config, StoreKind};
 use crate::directory::{Directory, SHARDS_MAX};
 use crate::follow::archive::{ArchiveStatus, Archiver};
@@ -26,7 +29,7 @@ use crate::follow::counters::UnreadCounters;
 use crate::follow::dead_letters::DeadLetters;
 use crate::limits::Admission;
 use crate::listen::{self, Door};
-use crate::log::{FileLog, FileLogConfig, Log};
+use crate::log::{FileLog, FileLogConfig, HomeLog, JetStreamLog, Log};
 use crate::logging;
 use crate::mailbox::{Bell, Mailbox, Waker};
 use crate::route::Route;
@@ -41,6 +44,8 @@ use crate::tls::certificate::{Certificate, WARNED_DAYS};
 const STORE_THREADS: usize = 2;
 /// How far threads stand back that nobody waits for (`nice`).
 const BACKGROUND_NICE: i32 = 19;
+/// How long a node that starts waits for its share of a cluster.
+const SETTLED_WITHIN: Duration = Duration::from_secs(15);
 /// How often shards hear of the archiver's progress, at most.
 const PROGRESS_EVERY: Duration = Duration::from_millis(10);
 
@@ -76,6 +81,7 @@ pub struct Running {
     shards: Vec<JoinHandle<()>>,
     archiver: Follower,
     counters: Option<Follower>,
+    cluster: Option<Joined>,
 }
 
 /// How a node is reached over TLS.
@@ -91,10 +97,22 @@ struct Follower {
     thread: JoinHandle<()>,
 }
 
+/// What a node may have beside its log and its store.
+#[derive(Default)]
+struct Beside {
+    /// Its number and its log, where other nodes share that.
+    shared: Option<(NodeId, Arc<dyn HomeLog>)>,
+    /// A store with counters of unread messages.
+    counting: Option<Arc<CqlStore>>,
+}
+
 impl Running {
     /// Starts a node. It serves when this returns.
     pub fn start(config: Config) -> Result<Self, StartError> {
         let data = DataFolder::open(&config.data)?;
+        if !config.nats.is_empty() {
+            return Self::start_in_cluster(config, data);
+        }
         let log: Arc<dyn Log> = Arc::new(FileLog::open(log_config(&config, data.path()))?);
         match config.store {
             StoreKind::Embedded => {
@@ -104,9 +122,27 @@ impl Running {
             StoreKind::Cql => {
                 let store = Arc::new(wait_for(CqlStore::open(cql_config(&config)?))??);
                 let counting = (config.counters_members_max > 0).then(|| Arc::clone(&store));
-                Self::start_counting(config, data, log, store, counting)
+                Self::begin(config, data, log, store, Beside { counting, ..Beside::default() })
             }
         }
+    }
+
+    /// A node of a cluster, whose log is in NATS. Without a store that all share, each keeps a whole one of its own: then the log
+    /// is never trimmed, so that a new node can make its own from it.
+    fn start_in_cluster(config: Config, data: DataFolder) -> Result<Self, StartError> {
+        let no_randomness = || io::Error::other("no randomness");
+        let me = NodeId::random().ok_or_else(no_randomness).map_err(system("choose a number"))?;
+        let log: Arc<dyn HomeLog> = Arc::new(JetStreamLog::open(join::log_config(&config, me))?);
+        // What the log of this node alone came to is in another.
+        let folder = data.path().join("cluster");
+        std::fs::create_dir_all(&folder)
+            .map_err(|source| StartError::Data { path: folder.clone(), source })?;
+        let store: Arc<dyn Store> = match config.store {
+            StoreKind::Embedded => Arc::new(open_embedded_store(&config, &folder)?),
+            StoreKind::Cql => Arc::new(wait_for(CqlStore::open(cql_config(&config)?))??),
+        };
+        let shared = Some((me, Arc::clone(&log)));
+        Self::begin(config, data, log, store, Beside { shared, ..Beside::default() })
     }
 
     /// The same on a log and a store of the caller's.
@@ -116,25 +152,34 @@ impl Running {
         log: Arc<dyn Log>,
         store: Arc<dyn Store>,
     ) -> Result<Self, StartError> {
-        Self::start_counting(config, data, log, store, None)
+        Self::begin(config, data, log, store, Beside::default())
     }
 
-    /// The same, with counters of unread messages in a store that has them.
-    fn start_counting(
+    fn begin(
         config: Config,
         data: DataFolder,
         log: Arc<dyn Log>,
         store: Arc<dyn Store>,
-        counting: Option<Arc<CqlStore>>,
+        beside: Beside,
     ) -> Result<Self, StartError> {
         let config = Arc::new(config);
+        let Beside { shared, counting } = beside;
         let keys = Keys::open(&config)?;
-        let route = Route { partitions: config.partitions, shards: shard_count(&config) };
+        let shards = shard_count(&config);
+        let route = match &shared {
+            None => Route::alone(config.partitions, shards),
+            Some((me, _)) => Route::in_cluster(config.partitions, shards, *me),
+        };
         let (address, mut doors) = open_doors(&config, route.shards)?;
         let tls = open_tls_doors(&config, &mut doors)?;
         let counted = counting.as_ref().map(|store| wait_for(store.counted(config.partitions)));
         let counted = counted.transpose()?.transpose()?.map(watch::Sender::new);
-        let held = counted.as_ref().map(watch::Sender::subscribe);
+        // Every node makes its store from the log, where they share none: it has to stay whole.
+        let whole = watch::Sender::new(vec![0; usize::from(config.partitions)]);
+        let held = match (&shared, config.store) {
+            (Some(_), StoreKind::Embedded) => Some(whole.subscribe()),
+            _ => counted.as_ref().map(watch::Sender::subscribe),
+        };
         let (archiver, followed) = start_archiver(&config, data.path(), &log, &store, held)?;
         let counters = match counting.zip(counted) {
             Some((store, counted)) => {
@@ -142,27 +187,55 @@ impl Running {
             }
             None => None,
         };
+        let (mailboxes, polls) = mailboxes(&config, shards).map_err(system("start a shard"))?;
+        let joining = match &shared {
+            Some((me, _)) => Some(Joining::start(&config, *me, shards, Arc::clone(&mailboxes))?),
+            None => None,
+        };
         let node = Arc::new(Node {
+            stats: NodeStats::new(shards),
             route,
             directory: Directory::default(),
+            presence: Presence::new(config.partitions),
+            peers: joining.as_ref().map(|joining| Arc::clone(&joining.peers)),
+            lease: joining.as_ref().map(|joining| Arc::clone(&joining.lease)),
             admission: Admission::new(config.connections_max, config.connections_per_ip_max),
             keys,
             log,
             store,
             archived: followed.archived,
             archiving: followed.archiving,
-            stats: NodeStats::new(route.shards),
             config,
         });
-        let (mailboxes, shards) = start_shards(&node, doors).map_err(system("start a shard"))?;
-        let running = Self { address, tls, node, data, mailboxes, shards, archiver, counters };
+        let shards = start_shards(&node, &mailboxes, polls, doors).map_err(system("start a shard"))?;
+        let cluster = match (joining, shared) {
+            (Some(joining), Some((_, log))) => {
+                let begun = joining.begin(Arc::clone(&node), log, Arc::clone(&mailboxes));
+                let joined = begun.map_err(system("start a thread"))?;
+                if !joined.settle(SETTLED_WITHIN) {
+                    tracing::warn!(
+                        "NATS or the other nodes are slow: this node serves before it has its share"
+                    );
+                }
+                Some(joined)
+            }
+            _ => None,
+        };
+        let running = Self { address, tls, node, data, mailboxes, shards, archiver, counters, cluster };
         running.tell_of_progress()?;
         Ok(running)
     }
 
     /// What it counts, as `/v1/stats` shows it.
     pub fn stats(&self) -> serde_json::Map<String, serde_json::Value> {
-        self.node.stats.total()
+        let mut stats = self.node.stats.total();
+        if let Some(cluster) = &self.cluster {
+            let standing = cluster.standing();
+            stats.insert("nodes".to_owned(), standing.nodes.into());
+            stats.insert("partitions_here".to_owned(), standing.here.into());
+            stats.insert("partitions_moving".to_owned(), standing.moving.into());
+        }
+        stats
     }
 
     /// Reads certificate and key anew: who connects from now on is shown them, and who is connected stays. Where they
@@ -179,6 +252,9 @@ impl Running {
 
     /// Drains and stops: returns when everything acknowledged is in the store.
     pub fn stop(self) {
+        if let Some(cluster) = &self.cluster {
+            cluster.leave(Duration::from_millis(self.node.config.drain_timeout_ms));
+        }
         for mailbox in self.mailboxes.iter() {
             send(mailbox, Message::Drain);
         }
@@ -186,6 +262,9 @@ impl Running {
             if shard.join().is_err() {
                 tracing::error!("a shard died; what it had acknowledged is in the log");
             }
+        }
+        if let Some(cluster) = self.cluster {
+            cluster.part();
         }
         // The archiver may have gone already only if it died, which its own thread has said.
         self.archiver.finish();
@@ -355,24 +434,33 @@ struct Followed {
 
 type Mailboxes = Arc<[Mailbox<Message>]>;
 
-/// A mailbox and a thread for each shard's doors.
-fn start_shards(node: &Arc<Node>, doors: Vec<Vec<Door>>) -> io::Result<(Mailboxes, Vec<JoinHandle<()>>)> {
+/// A mailbox for each shard, and what it polls.
+fn mailboxes(config: &Config, shards: u16) -> io::Result<(Mailboxes, Vec<mio::Poll>)> {
     let mut polls = Vec::new();
     let mut mailboxes = Vec::new();
-    for _ in &doors {
+    for _ in 0..shards {
         let poll = mio::Poll::new()?;
         let bell = Arc::new(Bell::new(Waker::new(mio::Waker::new(poll.registry(), BELL)?)));
-        mailboxes.push(Mailbox::new(node.config.mailbox_batches, bell));
+        mailboxes.push(Mailbox::new(config.mailbox_batches, bell));
         polls.push(poll);
     }
-    let mailboxes: Mailboxes = mailboxes.into();
+    Ok((mailboxes.into(), polls))
+}
+
+/// A thread for each shard's doors.
+fn start_shards(
+    node: &Arc<Node>,
+    mailboxes: &Mailboxes,
+    polls: Vec<mio::Poll>,
+    doors: Vec<Vec<Door>>,
+) -> io::Result<Vec<JoinHandle<()>>> {
     let mut threads = Vec::new();
     for (me, (poll, doors)) in polls.into_iter().zip(doors).enumerate() {
-        let (node, mailboxes) = (Arc::clone(node), Arc::clone(&mailboxes));
+        let (node, mailboxes) = (Arc::clone(node), Arc::clone(mailboxes));
         let body = move || run_shard(me as u16, node, poll, doors, mailboxes);
         threads.push(thread::Builder::new().name(format!("shard {me}")).spawn(body)?);
     }
-    Ok((mailboxes, threads))
+    Ok(threads)
 }
 
 /// A shard's thread, from beginning to end. A shard that cannot go on takes the node with it: half a node would keep

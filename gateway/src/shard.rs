@@ -5,7 +5,9 @@
 
 mod accept;
 pub mod ask;
+mod away;
 mod drain;
+pub(crate) mod forward;
 pub mod message;
 mod outgoing;
 mod owed;
@@ -34,6 +36,11 @@ use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::auth::Keys;
+use crate::cluster::Peers;
+use crate::cluster::members::Lease;
+use crate::cluster::presence::Presence;
+use crate::cluster::view::NodeId;
+use crate::command;
 use crate::config::Config;
 use crate::connections::{Connections, Key};
 use crate::deliver::Local;
@@ -45,6 +52,7 @@ use crate::limits::Admission;
 use crate::listen::Door;
 use crate::log::{AppendError, Log};
 use crate::mailbox::Mailbox;
+use crate::memory::Ebb;
 use crate::route::Route;
 use crate::stats::{NodeStats, ShardStats};
 use ask::Asker;
@@ -62,6 +70,8 @@ const PARTIAL_BYTES_MORE: usize = 16 * 1024;
 const APPENDS_MAX: usize = 16;
 /// Turns of messages taken from the mailbox in one turn of ours.
 const BATCHES_MAX: usize = 64;
+/// How soon messages are handed over again that other nodes could not take.
+const FLUSH_AGAIN_AFTER: Duration = Duration::from_millis(2);
 /// A tick's length while the node leaves.
 const HURRY: Duration = Duration::from_millis(20);
 /// The bell's token.
@@ -89,6 +99,12 @@ pub struct Node {
     pub archived: watch::Receiver<Positions>,
     /// How archiving is going.
     pub archiving: watch::Receiver<ArchiveStatus>,
+    /// Where the users who live here are, of other nodes.
+    pub presence: Presence,
+    /// The other nodes, where there may be any.
+    pub peers: Option<Arc<dyn Peers>>,
+    /// Until when the others count on this node.
+    pub lease: Option<Arc<Lease>>,
     /// What is counted.
     pub stats: NodeStats,
 }
@@ -110,6 +126,11 @@ pub struct Shard {
     asker: Asker,
     /// Which shards want a large room's events, for rooms that live here.
     interest: HashMap<RoomId, ShardSet, foldhash::fast::RandomState>,
+    /// The same of other nodes.
+    interest_away: HashMap<RoomId, Vec<(NodeId, ShardSet)>, foldhash::fast::RandomState>,
+    away: away::Away,
+    held: forward::Held,
+    flushing_away: bool,
     appends: FuturesUnordered<LocalBoxFuture<'static, Appended>>,
     tasks: FuturesUnordered<LocalBoxFuture<'static, Done>>,
     looking_up: bool,
@@ -132,6 +153,7 @@ pub struct Shard {
     /// Milliseconds since 1970, as of this turn.
     now_ms: u64,
     ticks: Ticks,
+    ebb: Ebb,
     /// What was found in outboxes since the last ping interval began, in bytes.
     waiting_bytes: u64,
     drain: drain::Drain,
@@ -198,15 +220,19 @@ impl Shard {
             local: Local::default(),
             home: Home::new(
                 Arc::clone(&node.config),
-                node.route,
+                node.route.clone(),
                 me,
                 &node.log.last(),
                 node.log.settles_by(),
             ),
             mailbox,
-            outgoing: Outgoing::new(me, mailboxes),
+            outgoing: Outgoing::new(node.route.here(me), mailboxes, node.peers.clone()),
             asker: Asker::default(),
             interest: HashMap::default(),
+            interest_away: HashMap::default(),
+            away: away::Away::default(),
+            held: forward::Held::default(),
+            flushing_away: false,
             appends: FuturesUnordered::new(),
             tasks: FuturesUnordered::new(),
             looking_up: false,
@@ -220,6 +246,7 @@ impl Shard {
             frame: Vec::new(),
             now_ms: now_ms(),
             ticks: Ticks { interval, every_ms, count: 0 },
+            ebb: Ebb::default(),
             waiting_bytes: 0,
             drain: drain::Drain::default(),
             node,
@@ -239,6 +266,7 @@ impl Shard {
 
     /// One turn: everything that is ready, from reading to writing.
     fn turn(&mut self, mut woken: Option<Woken>, events: &mut Events) -> io::Result<()> {
+        self.look_at_lease();
         self.handshakes = 0;
         while let Some(what) = woken {
             match what {
@@ -257,6 +285,7 @@ impl Shard {
         self.append();
         self.write_dirty();
         self.outgoing.flush();
+        self.flush_away();
         self.drain_on();
         Ok(())
     }
@@ -348,19 +377,33 @@ impl Shard {
     fn message(&mut self, message: Message) {
         match message {
             Message::Request(request) => self.home_request(request),
-            Message::Reply(to, reply) => self.reply_here(to, reply),
+            Message::Reply(to, reply) => self.replied(to, reply),
             Message::Deliver(delivery) => self.deliver_here(delivery),
             Message::Membership(membership) => self.membership(membership),
             Message::Subscribe { room, users, head_seq } => self.subscribe_users(room, &users, head_seq),
             Message::Unsubscribe { room, user } => self.unsubscribe_user(room, user),
-            Message::Interest { room, shard, wanted } => self.interested(room, shard, wanted),
+            Message::Interest { room, place, wanted } => self.interested(room, place, wanted),
             Message::Interesting(head) => self.catch_up_subscribers(head),
             Message::Replaced { user, device } => self.replace(user, &device, None),
-            Message::Ask(shard, number, question) => self.asked(shard, number, question),
+            Message::Ask(place, number, question) => self.asked(place, number, question),
             Message::Tell(number, answer) => self.asker.told(number, answer),
             Message::Archived(positions) => self.home.archived(&positions),
             Message::Certificate(config) => self.show_certificate(&config),
             Message::Drain => self.start_drain(),
+            Message::Moved(request) => {
+                let room = command::room_of(&request.frame).unwrap_or(RoomId::NIL);
+                self.wait_for_home(self.node.route.partition_of_room(room), request);
+            }
+            Message::MovedAway(origin) => self.moved_away(origin.ticket),
+            Message::Forward { from, hops, message } => self.forwarded(from, hops, *message, false),
+            Message::Announce(user) => self.announce(user),
+            Message::Presence { user, node, here } => self.presence(user, node, here),
+            // These are for the node, not for its shards.
+            Message::Announced(..) | Message::Released(..) => {}
+            Message::Rehomed(partitions) => self.rehomed(&partitions),
+            Message::PeerLost { node, is_alive } => self.peer_lost(node, is_alive),
+            Message::Take(taken) => self.take(taken),
+            Message::Release(partition) => self.home.release(partition),
         }
     }
 
@@ -385,6 +428,32 @@ impl Shard {
         let durable = |partition| log.last().get(usize::from(partition)).copied().unwrap_or(0);
         let owed = self.home.appended(appended.lane, appended.number, appended.result, &durable);
         self.pay(owed);
+    }
+
+    /// A node that was stopped, or cut off, for so long that others took over what it was the home of decides nothing more, and
+    /// answers nothing that may be old by now. (What it would append the log refuses in any case.)
+    fn look_at_lease(&mut self) {
+        if let Some(lease) = &self.node.lease
+            && !self.home.is_idle()
+            && !lease.is_valid(std::time::Instant::now())
+        {
+            tracing::warn!(
+                shard = self.me,
+                "NATS has not acknowledged this node for too long: it decides nothing until it does"
+            );
+            self.home.suspend();
+        }
+    }
+
+    /// Hands over what is for other nodes; what they cannot take now is tried again a little later.
+    fn flush_away(&mut self) {
+        if !self.outgoing.flush_away() && !self.flushing_away {
+            self.flushing_away = true;
+            self.start(async {
+                tokio::time::sleep(FLUSH_AGAIN_AFTER).await;
+                Done::FlushAway
+            });
+        }
     }
 
     fn stats(&self) -> &ShardStats {

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::auth::KeyError;
+use crate::cluster::join::JoinError;
 use crate::config::{Config, LogFormat};
 use crate::tls::certificate::CertificateError;
 
@@ -27,6 +28,9 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// The node cannot be one of its cluster.
+    #[error("{0}")]
+    Join(#[from] JoinError),
     /// Nothing can be written in the data folder.
     #[error("cannot write in the data folder {}: {source}; choose another with --data DIR", path.display())]
     Data {

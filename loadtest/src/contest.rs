@@ -97,8 +97,8 @@ struct Side {
     turns: Vec<Turn>,
 }
 
-/// A server that was not there.
-#[derive(Clone, Debug)]
+/// A server that was not there, or did not get to the end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Missing {
     /// What people call it.
     pub name: &'static str,
@@ -111,39 +111,74 @@ impl Missing {
     pub fn not_given(name: &'static str, how: &str) -> Self {
         Self { name, why: format!("not given; {how}") }
     }
+
+    /// It did not start, or let nobody in.
+    pub fn no_part(name: &'static str, error: &anyhow::Error) -> Self {
+        Self { name, why: format!("took no part: {error:#}") }
+    }
 }
 
 impl Contest {
-    /// Has everyone take so many turns, after a short one that does not count.
-    pub fn hold(
+    /// Has everyone take so many turns, after a short one that does not count. Who fails in one is taken out of
+    /// `contenders` and missing from then on; where that is the first, Carillon, nothing is left to compare with.
+    pub fn hold<C: Contender>(
         work: String,
         unit: Unit,
-        contenders: &mut [impl Contender],
+        contenders: &mut Vec<C>,
         outstanding: u64,
         length: Length,
     ) -> anyhow::Result<Self> {
         let load = Load { outstanding, turn: Duration::from_secs(length.seconds) };
-        let mut sides = Vec::new();
-        for contender in contenders.iter_mut() {
-            contender.turn(Load { turn: WARM_UP.min(load.turn), ..load })?;
+        let sides = contenders.iter().map(|contender| {
             let goal = contender.goal(load.outstanding);
-            sides.push(Side { name: contender.name(), goal, turns: Vec::new() });
-        }
+            Side { name: contender.name(), goal, turns: Vec::new() }
+        });
+        let mut contest = Self { work, unit, sides: sides.collect(), missing: Vec::new() };
+        let warm_up = Load { turn: WARM_UP.min(load.turn), ..load };
+        contest.turn(contenders, warm_up, "the warm-up")?;
+        contest.sides.iter_mut().for_each(|side| side.turns.clear());
         for number in 1..=length.turns {
-            let mut told = Vec::new();
-            for (side, contender) in sides.iter_mut().zip(contenders.iter_mut()) {
-                let turn = contender.turn(load)?;
-                told.push(format!("{} {:.0}/s, {:.2} µs each", side.name, turn.per_second, turn.cpu_us_each));
-                side.turns.push(turn);
-            }
-            eprintln!("{work}, turn {number}: {}", told.join("; "));
+            contest.turn(contenders, load, &format!("turn {number}"))?;
         }
-        Ok(Self { work, unit, sides, missing: Vec::new() })
+        Ok(contest)
     }
 
-    /// Says also who was not there.
-    pub fn without(self, missing: Vec<Missing>) -> Self {
-        Self { missing, ..self }
+    /// Everyone's next turn.
+    fn turn<C: Contender>(&mut self, contenders: &mut Vec<C>, load: Load, which: &str) -> anyhow::Result<()> {
+        let mut told = Vec::new();
+        let mut place = 0;
+        while place < contenders.len() {
+            let side = &mut self.sides[place];
+            match contenders[place].turn(load) {
+                Ok(turn) => {
+                    let Turn { per_second, cpu_us_each } = turn;
+                    told.push(format!("{} {per_second:.0}/s, {cpu_us_each:.2} µs each", side.name));
+                    side.turns.push(turn);
+                    place += 1;
+                }
+                Err(error) if place == 0 => return Err(error),
+                Err(error) => {
+                    let why = format!("failed in {which}: {error:#}");
+                    eprintln!("{}, {}: {why}", self.work, side.name);
+                    self.missing.push(Missing { name: side.name, why });
+                    self.sides.remove(place);
+                    contenders.remove(place);
+                }
+            }
+        }
+        eprintln!("{}, {which}: {}", self.work, told.join("; "));
+        Ok(())
+    }
+
+    /// Says also who was not there to begin with.
+    pub fn without(mut self, missing: &[Missing]) -> Self {
+        self.missing.extend_from_slice(missing);
+        self
+    }
+
+    /// Who was not there, or not to the end.
+    pub fn missing(&self) -> impl Iterator<Item = &Missing> {
+        self.missing.iter()
     }
 
     /// Every side's medians, and Carillon's ratio to each of the others with its spread.
@@ -263,6 +298,7 @@ mod tests {
         }
 
         fn turn(&mut self, _: Load) -> anyhow::Result<Turn> {
+            anyhow::ensure!(!self.1.is_empty(), "no strength is left");
             Ok(self.1.remove(0))
         }
     }
@@ -278,8 +314,33 @@ mod tests {
         let length = Length { seconds: 0, turns: 3 };
         let missing = Missing::not_given("absent", "cargo install absent, then --absent PROGRAM");
         let contest =
-            Contest::hold("work".into(), UNIT, &mut [ours, theirs], 1, length).expect("turns are taken");
-        contest.without(vec![missing])
+            Contest::hold("work".into(), UNIT, &mut vec![ours, theirs], 1, length).expect("turns are taken");
+        contest.without(&[missing])
+    }
+
+    #[test]
+    fn who_fails_is_missing_and_the_others_go_on() {
+        let turn = (100.0, 1.0);
+        let ours = told("Carillon", [turn; 4]);
+        let mut weak = told("weak", [turn; 4]);
+        weak.1.truncate(2);
+        let mut contenders = vec![ours, weak, told("strong", [turn; 4])];
+        let length = Length { seconds: 0, turns: 3 };
+        let contest =
+            Contest::hold("work".into(), UNIT, &mut contenders, 1, length).expect("turns are taken");
+        let names: Vec<_> = contest.sides.iter().map(|side| (side.name, side.turns.len())).collect();
+        assert_eq!(names, [("Carillon", 3), ("strong", 3)]);
+        let why = "failed in turn 2: no strength is left".to_owned();
+        assert_eq!(contest.missing().collect::<Vec<_>>(), [&Missing { name: "weak", why }]);
+        assert_eq!(contenders.len(), 2, "it takes no part in the next contest");
+    }
+
+    #[test]
+    fn without_carillon_there_is_no_contest() {
+        let mut ours = told("Carillon", [(100.0, 1.0); 4]);
+        ours.1.truncate(2);
+        let length = Length { seconds: 0, turns: 3 };
+        assert!(Contest::hold("work".into(), UNIT, &mut vec![ours], 1, length).is_err());
     }
 
     #[test]

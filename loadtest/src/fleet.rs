@@ -15,7 +15,7 @@ use crate::token::Signer;
 
 /// Connections that are being opened at once: a storm is a scenario of its own.
 const OPENING_MAX: usize = 256;
-/// How long a whole fleet may take to come up, and any answer to come.
+/// How long any answer may take to come.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Clients, by number from 0.
@@ -63,7 +63,7 @@ impl Fleet {
         users: impl Iterator<Item = u64>,
         mut heard: impl FnMut(usize, &mut Link, Frame<'_>),
     ) -> anyhow::Result<()> {
-        let deadline = Instant::now() + PATIENCE;
+        let mut deadline = Instant::now() + PATIENCE;
         let (mut opened, mut welcome) = (0, 0);
         let mut users = users.peekable();
         while users.peek().is_some() || welcome < opened {
@@ -73,12 +73,16 @@ impl Fleet {
                 self.connect(place, user).with_context(|| format!("user {user} cannot connect"))?;
                 opened += 1;
             }
+            let welcome_before = welcome;
             self.turn(Duration::from_millis(100), |number, link, frame| match frame {
                 Frame::Welcome { .. } => welcome += 1,
                 frame => heard(number, link, frame),
             })?;
+            if welcome > welcome_before {
+                deadline = Instant::now() + PATIENCE;
+            }
             if Instant::now() > deadline {
-                bail!("only {welcome} of {opened} sessions were welcome within {PATIENCE:?}");
+                bail!("only {welcome} of {opened} sessions were welcome, and no more within {PATIENCE:?}");
             }
         }
         Ok(())
@@ -265,7 +269,7 @@ fn answered(
     heard: &mut impl FnMut(usize, &mut Link, Frame<'_>),
 ) {
     match frame {
-        Frame::Ping { stamp, .. } => link.say(&Frame::Pong { stamp }),
+        Frame::Ping { stamp, .. } => link.answer_ping(stamp),
         frame => heard(number, link, frame),
     }
 }

@@ -148,6 +148,11 @@ pub fn bytes_in(file: &str, label: &str) -> anyhow::Result<u64> {
     Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
 }
 
+/// What the kernel's slabs take, in bytes.
+pub fn kernel_bytes() -> anyhow::Result<u64> {
+    bytes_in("/proc/meminfo", "Slab:")
+}
+
 /// The processor time a process has used.
 pub fn cpu(pid: u32) -> anyhow::Result<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;

@@ -40,6 +40,7 @@ pub struct Link {
     upgrading: bool,
     /// Whether it reads nothing but what it is told to.
     is_held: bool,
+    has_answered_a_ping: bool,
     /// Why it ended, once it has.
     why_closed: Option<String>,
     /// Came, and is not a whole frame yet.
@@ -102,6 +103,7 @@ impl Link {
             transport,
             upgrading: false,
             is_held: false,
+            has_answered_a_ping: false,
             why_closed: None,
             kept: Vec::new(),
             out: Vec::new(),
@@ -246,6 +248,17 @@ impl Link {
     /// Whether it is held.
     pub fn is_held(&self) -> bool {
         self.is_held
+    }
+
+    /// Appends the answer to a ping to what will be written.
+    pub fn answer_ping(&mut self, stamp: u64) {
+        self.has_answered_a_ping = true;
+        self.say(&Frame::Pong { stamp });
+    }
+
+    /// Whether a ping came, and was answered.
+    pub fn has_answered_a_ping(&self) -> bool {
+        self.has_answered_a_ping
     }
 
     /// Ends it, without a goodbye.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use carillon_loadtest::report::{Table, html};
 use carillon_loadtest::scenario::{
-    broadcast, capacity, chat, connect, echo, fanout, idle, kills, peers, sends, slow, soak, storm,
+    broadcast, capacity, chat, connect, echo, fanout, hold, idle, kills, peers, sends, slow, soak, storm,
 };
 use carillon_loadtest::worker;
 use clap::{Parser, Subcommand};
@@ -14,6 +14,7 @@ use clap::{Parser, Subcommand};
 const EXAMPLES: &str = "\
 Examples:
   carillon-loadtest idle     --start target/release/carillon
+  carillon-loadtest hold     --start target/release/carillon --sessions 100000 --gateways 6
   carillon-loadtest connect  --start target/release/carillon --rate 2000
   carillon-loadtest sends    --start target/release/carillon --rate 50000
   carillon-loadtest chat     --start target/release/carillon --ramp 10 --seconds 60 --html chat.html
@@ -47,6 +48,8 @@ struct Cli {
 enum Scenario {
     /// What a session costs that does nothing: memory between two sizes
     Idle(idle::Idle),
+    /// Very many sessions across several gateway processes, and every one of them is reached
+    Hold(hold::Hold),
     /// Sessions that open and end: handshakes a second
     Connect(connect::Connect),
     /// Many small rooms: sends, read markers, typing, reconnects
@@ -93,6 +96,7 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> anyhow::Result<()> {
     let table = match &cli.scenario {
         Scenario::Idle(idle) => idle::run(idle)?,
+        Scenario::Hold(hold) => hold::run(hold)?,
         Scenario::Connect(connect) => connect::run(connect)?,
         Scenario::Chat(chat) => chat::run(chat)?,
         Scenario::Broadcast(broadcast) => broadcast::run(broadcast)?,

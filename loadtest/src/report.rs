@@ -2,6 +2,7 @@
 
 pub mod html;
 pub mod plot;
+pub mod search;
 
 use std::fmt;
 
@@ -9,7 +10,9 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use crate::contest::Missing;
 use crate::timeline::Moment;
+use search::Search;
 
 /// A figure that was measured.
 #[derive(Clone, Debug, Serialize)]
@@ -167,6 +170,12 @@ pub struct Table {
     /// Second by second, where the scenario is one that lasts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub moments: Vec<Moment>,
+    /// Rates that were tried, where the scenario looks for the highest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub search: Option<Search>,
+    /// Servers that were to be compared with and were not there, or not to the end.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<Missing>,
     /// How people get to see it, where a line a figure is not it.
     #[serde(skip)]
     pub shown: Option<String>,
@@ -175,12 +184,28 @@ pub struct Table {
 impl Table {
     /// A scenario's figures.
     pub fn new(scenario: &'static str, figures: Vec<Figure>) -> Self {
-        Self { scenario, figures, run: RunOf::now(), moments: Vec::new(), shown: None }
+        let (moments, search, missing, shown) = (Vec::new(), None, Vec::new(), None);
+        Self { scenario, figures, run: RunOf::now(), moments, search, missing, shown }
     }
 
     /// With what was seen second by second.
     pub fn with_moments(self, moments: Vec<Moment>) -> Self {
         Self { moments, ..self }
+    }
+
+    /// With the rates that were tried.
+    pub fn with_search(self, search: Search) -> Self {
+        Self { search: Some(search), ..self }
+    }
+
+    /// With those who were not there, each once.
+    pub fn without(mut self, missing: impl IntoIterator<Item = Missing>) -> Self {
+        for one in missing {
+            if !self.missing.contains(&one) {
+                self.missing.push(one);
+            }
+        }
+        self
     }
 
     /// The same, for people in that form.

@@ -23,6 +23,12 @@ pub struct Second {
     pub signals: u64,
     /// Sessions that came back.
     pub returned: u64,
+    /// Sessions that were due and begun (`connect`).
+    pub opened: u64,
+    /// Sessions that were welcome (`connect`).
+    pub welcome: u64,
+    /// From when a session was due until it was welcome, in microseconds.
+    pub welcomes_us: Recorded,
     /// From when a send was due until it was acknowledged, in microseconds.
     pub acks_us: Recorded,
     /// From when a send was due until one client had it, in microseconds.
@@ -36,6 +42,9 @@ impl Second {
         self.deliveries += other.deliveries;
         self.signals += other.signals;
         self.returned += other.returned;
+        self.opened += other.opened;
+        self.welcome += other.welcome;
+        self.welcomes_us.add(other.welcomes_us);
         self.acks_us.add(other.acks_us);
         self.deliveries_us.add(other.deliveries_us);
     }
@@ -58,6 +67,12 @@ pub struct Moment {
     pub signals: u64,
     /// Sessions that came back.
     pub returned: u64,
+    /// Sessions that were due and begun (`connect`).
+    pub opened: u64,
+    /// Sessions that were welcome (`connect`).
+    pub welcome: u64,
+    /// From when a session was due until it was welcome.
+    pub welcomes_ms: Percentiles,
     /// From when a send was due until it was acknowledged.
     pub acks_ms: Percentiles,
     /// From when a send was due until one client had it.
@@ -116,6 +131,9 @@ impl Timeline {
             deliveries: all.deliveries,
             signals: all.signals,
             returned: all.returned,
+            opened: all.opened,
+            welcome: all.welcome,
+            welcomes_ms: Percentiles::of(&all.welcomes_us.histogram()?),
             acks_ms: Percentiles::of(&all.acks_us.histogram()?),
             deliveries_ms: Percentiles::of(&all.deliveries_us.histogram()?),
             resident_bytes: now.map(|(resident, _)| resident),
@@ -139,16 +157,28 @@ impl Timeline {
 
     fn line(&self, moment: &Moment) -> String {
         let mut line = format!(
-            "{:>4} s of {}{}  {} sends/s, {} acked, {} delivered; acked within {} ms half, {} ms 99 %",
+            "{:>4} s of {}{}  ",
             moment.at_s + 1,
             self.timing.total_s(),
             if moment.is_measured { " " } else { " (not measured yet)" },
-            number(moment.begun as f64),
-            number(moment.acknowledged as f64),
-            number(moment.deliveries as f64),
-            number(moment.acks_ms.p50),
-            number(moment.acks_ms.p99),
         );
+        line += &match self.moments.iter().any(|moment| moment.opened > 0) {
+            true => format!(
+                "{} sessions/s, {} welcome; within {} ms half, {} ms 99 %",
+                number(moment.opened as f64),
+                number(moment.welcome as f64),
+                number(moment.welcomes_ms.p50),
+                number(moment.welcomes_ms.p99),
+            ),
+            false => format!(
+                "{} sends/s, {} acked, {} delivered; acked within {} ms half, {} ms 99 %",
+                number(moment.begun as f64),
+                number(moment.acknowledged as f64),
+                number(moment.deliveries as f64),
+                number(moment.acks_ms.p50),
+                number(moment.acks_ms.p99),
+            ),
+        };
         if let (Some(bytes), Some(cores)) = (moment.resident_bytes, moment.cores) {
             line += &format!("; {} MB, {cores:.2} cores", number(bytes as f64 / 1e6));
         }

@@ -31,6 +31,8 @@ const LISTEN: Duration = Duration::from_millis(50);
 pub enum Order {
     /// Open sessions, and stay with them.
     Open(Sessions),
+    /// Say how many sessions have answered a ping (`hold`).
+    CountPinged,
     /// Create rooms (`idle`).
     CreateRooms(idle::Rooms),
     /// Make the rooms of a run that is driven, with the sessions that are open.
@@ -74,6 +76,8 @@ pub struct Sessions {
 pub enum Report {
     /// It is done.
     Done,
+    /// So many sessions have answered a ping.
+    Pinged(u64),
     /// One second of a run; the order is still being carried out.
     Second(Box<Second>),
     /// The run's time is over, and everything that was asked is answered.
@@ -107,6 +111,11 @@ impl Worker {
         let orders = child.stdin.take().context("no input")?;
         let reports = BufReader::new(child.stdout.take().context("no output")?).lines();
         Ok(Self { child, orders, reports })
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Gives an order; [`Worker::report`] waits until it is carried out.
@@ -145,6 +154,14 @@ pub fn wait(workers: &mut [Worker]) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// A worker's next second.
+pub fn second(worker: &mut Worker) -> anyhow::Result<Second> {
+    match worker.report()? {
+        Report::Second(second) => Ok(*second),
+        _ => bail!("a report of something else"),
+    }
 }
 
 /// The worker's own side: carries out orders until there are no more, and looks after its sessions meanwhile.
@@ -202,6 +219,9 @@ impl Carrying {
                 fleet.open(&sessions.place()?, users, |_, _, _| {})?;
                 Ok(Report::Done)
             }
+            Order::CountPinged => Ok(Report::Pinged(
+                fleet.links.iter().filter(|link| link.has_answered_a_ping()).count() as u64,
+            )),
             Order::CreateRooms(rooms) => idle::create_rooms(fleet, &rooms).map(|()| Report::Done),
             Order::Gather(load) => {
                 self.driving = Some(Driving::gather(fleet, *load)?);
@@ -217,7 +237,10 @@ impl Carrying {
                 let driving = self.driving.as_mut().context(NOBODY)?;
                 Ok(Report::Settled(Box::new(driving.settle(fleet, &heads)?)))
             }
-            Order::Connect(load) => connect::connect(fleet, &load).map(Report::Connect),
+            Order::Connect(load) => {
+                connect::connect(fleet, &load, |second| say(&Report::Second(Box::new(second))))
+                    .map(Report::Connect)
+            }
             Order::Storm(load) => {
                 self.storming = Some(Storming::gather(fleet, load)?);
                 Ok(Report::Done)

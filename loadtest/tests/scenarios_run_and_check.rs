@@ -35,8 +35,8 @@ fn figures(args: &[&str]) -> Vec<(String, f64)> {
     run(&started).0
 }
 
-/// Runs the load tool to its end; its figures by name, and what people see.
-fn run(args: &[&str]) -> (Vec<(String, f64)>, String) {
+/// Runs the load tool to its end; its figures by name, what people see, and which servers were missing.
+fn run(args: &[&str]) -> (Vec<(String, f64)>, String, Value) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let json = folder.path().join("figures.json");
     let output = Command::new(LOADTEST).args(args).arg("--json").arg(&json).output();
@@ -45,7 +45,7 @@ fn run(args: &[&str]) -> (Vec<(String, f64)>, String) {
     let table: Value = serde_json::from_slice(&std::fs::read(&json).expect("figures")).expect("JSON");
     let figure = |figure: &Value| Some((figure["name"].as_str()?.to_owned(), figure["value"].as_f64()?));
     let figures = table["figures"].as_array().expect("figures").iter().filter_map(figure).collect();
-    (figures, String::from_utf8_lossy(&output.stdout).into_owned())
+    (figures, String::from_utf8_lossy(&output.stdout).into_owned(), table["missing"].clone())
 }
 
 fn value(figures: &[(String, f64)], name: &str) -> f64 {
@@ -60,6 +60,27 @@ fn storm_brings_everyone_back_with_everything() {
     assert_eq!(value(&figures, "sessions cut and back"), 120.0);
     // Each is in three rooms, and each of those got four messages.
     assert_eq!(value(&figures, "events caught up with"), 120.0 * 3.0 * 4.0);
+}
+
+#[test]
+fn hold_reaches_every_session_of_every_gateway() {
+    let size = ["hold", "--gateways", "3", "--sessions", "100", "--rest", "2", "--messages", "2"];
+    let figures = figures(&[&size[..], &["--flag=--ping-interval-ms=1000"]].concat());
+    assert_eq!(value(&figures, "sessions held to the end"), 100.0);
+    assert_eq!(value(&figures, "sessions that answered pings"), 100.0);
+    assert_eq!(value(&figures, "messages that every session heard"), 2.0);
+    assert_eq!(value(&figures, "deliveries"), 200.0);
+}
+
+#[test]
+fn hold_says_how_many_gateways_it_takes_before_it_starts_one() {
+    let gateway = carillon();
+    let command =
+        format!("ulimit -n 1000; exec {LOADTEST} hold --sessions 5000 --start {}", gateway.display());
+    let output = Command::new("sh").args(["-c", &command]).output().expect("a shell starts");
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("at most 700 sessions each") && said.contains("--gateways"), "{said}");
 }
 
 #[test]
@@ -117,8 +138,13 @@ fn soak_judges_memory_by_the_second_half() {
 
 #[test]
 fn connect_opens_at_the_rate_it_is_given() {
-    let figures = figures(&["connect", "--rate", "100", "--seconds", "2", "--workers", "2"]);
-    assert_eq!(value(&figures, "sessions opened"), 100.0);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let page = folder.path().join("report.html");
+    let page_argument = page.to_str().expect("a path of text");
+    let run = ["connect", "--rate", "100", "--seconds", "2", "--workers", "2", "--html", page_argument];
+    assert_eq!(value(&figures(&run), "sessions opened"), 100.0);
+    let page = std::fs::read_to_string(page).expect("a page");
+    assert_eq!(page.matches("<figure").count(), 4, "sessions, their latency, memory, processor");
 }
 
 #[test]
@@ -168,7 +194,7 @@ fn fanout_stands_beside_its_floor_and_nats_server() {
 #[test]
 fn echo_compares_every_byte_with_what_was_said_and_carillon_with_others() {
     echo_servers_are_there();
-    let (figures, _) =
+    let (figures, ..) =
         run(&["echo", "--connections", "4", "--outstanding", "3", "--seconds", "1", "--turns", "1"]);
     for name in
         ["3 outstanding on each: Carillon", "Carillon to fastwebsockets", "Carillon to tokio-tungstenite"]
@@ -197,7 +223,7 @@ fn peers_are_compared_in_one_run_and_who_is_not_there_is_said_to_be_missing() {
     let small = ["--connections", "4", "--subscribers", "20", "--seconds", "1", "--turns", "1"];
     let gateway = gateway.to_str().expect("a path in UTF-8");
     let programs = ["peers", "--start", gateway, "--nats", &nats, "--centrifugo", "/nowhere/centrifugo"];
-    let (figures, shown) = run(&[&programs[..], &small].concat());
+    let (figures, shown, missing) = run(&[&programs[..], &small].concat());
     for name in [
         "16 outstanding on each: Carillon to fastwebsockets, a server CPU",
         "1 outstanding: Carillon to nats-server, a server CPU",
@@ -208,6 +234,19 @@ fn peers_are_compared_in_one_run_and_who_is_not_there_is_said_to_be_missing() {
     }
     assert!(shown.contains("not given; cargo install sockudo, then --sockudo PROGRAM"), "{shown}");
     assert!(shown.contains("Centrifugo         took no part"), "{shown}");
+    let names: Vec<_> = missing.as_array().expect("a list").iter().map(|one| &one["name"]).collect();
+    assert_eq!(names, ["Sockudo", "Centrifugo"], "for machines too: {missing}");
+}
+
+#[test]
+fn peers_asks_for_the_program_and_for_nothing_that_it_cannot_use() {
+    for scenario in ["peers", "fanout", "hold", "capacity"] {
+        let output =
+            Command::new(LOADTEST).args([scenario, "--help"]).output().expect("the load tool starts");
+        let help = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(help.contains("--start <PROGRAM>"), "{help}");
+        assert!(!help.contains("--address") && !help.contains("--data"), "{help}");
+    }
 }
 
 #[test]

@@ -20,6 +20,9 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 pub struct NodeId(NonZeroU64);
 
 impl NodeId {
+    /// A node that has no others.
+    pub const ALONE: Self = Self(NonZeroU64::MIN);
+
     /// The node of that number; there is none of number 0.
     pub const fn new(id: u64) -> Option<Self> {
         match NonZeroU64::new(id) {

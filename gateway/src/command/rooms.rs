@@ -9,8 +9,8 @@ use hashbrown::HashMap;
 
 use super::{Refusal, page_len};
 use crate::home::Standing;
-use crate::route::Route;
-use crate::shard::ask::Asker;
+use crate::route::{Place, Route};
+use crate::shard::ask::{Asker, TRIES, TRY_AGAIN_AFTER};
 use crate::shard::message::{Answer, Question};
 
 /// How many rooms an answer holds, unless fewer are asked for.
@@ -39,7 +39,7 @@ pub struct Rooms {
 }
 
 /// The answer: a `room_list`, or an error to come back after.
-pub async fn list(asker: Asker, route: Route, asked: Rooms, now_ms: u64) -> Frame<'static> {
+pub async fn list(asker: Asker, route: &Route, asked: Rooms, now_ms: u64) -> Frame<'static> {
     match entries(&asker, route, asked.user).await {
         Ok(entries) => page(entries, asked, now_ms),
         Err(error) => {
@@ -50,11 +50,11 @@ pub async fn list(asker: Asker, route: Route, asked: Rooms, now_ms: u64) -> Fram
 }
 
 /// All rooms of a user, in order of id.
-pub async fn all_of(asker: &Asker, route: Route, user: UserId) -> Result<Vec<RoomId>, String> {
+pub async fn all_of(asker: &Asker, route: &Route, user: UserId) -> Result<Vec<RoomId>, String> {
     let mut all: Vec<RoomId> = Vec::new();
     loop {
         let question = Question::UserRooms { user, after: all.last().copied(), limit: IDS_PAGE };
-        match asker.ask(route.home_of_user(user), question).await {
+        match asker.ask_home(|| route.home_of_user(user), question).await {
             Answer::Rooms(page) if page.is_empty() => return Ok(all),
             Answer::Rooms(page) => all.extend(page),
             other => return Err(other.failure()),
@@ -66,14 +66,15 @@ pub async fn all_of(asker: &Asker, route: Route, user: UserId) -> Result<Vec<Roo
 /// may go one over.
 pub async fn one_without_space(
     asker: &Asker,
-    route: Route,
+    route: &Route,
     room: RoomId,
     users: &[UserId],
     max: usize,
 ) -> Result<Option<UserId>, String> {
     for user in full(asker, route, users, max).await? {
         // Who is in it already needs no space: the request is a retry, or passes over them.
-        match asker.ask(route.home_of_room(room), Question::Heads { user, rooms: vec![room] }).await {
+        let question = Question::Heads { user, rooms: vec![room] };
+        match asker.ask_home(|| route.home_of_room(room), question).await {
             Answer::Heads(heads) if heads.iter().any(Option::is_some) => {}
             Answer::Heads(_) => return Ok(Some(user)),
             other => return Err(other.failure()),
@@ -83,11 +84,10 @@ pub async fn one_without_space(
 }
 
 /// Those of these users who have as many rooms as a user may have.
-async fn full(asker: &Asker, route: Route, users: &[UserId], max: usize) -> Result<Vec<UserId>, String> {
-    let by_home = grouped(users.iter().copied(), |user| route.home_of_user(user));
-    let asked = by_home.into_iter().map(|(home, users)| asker.ask(home, Question::Full { users, max }));
+async fn full(asker: &Asker, route: &Route, users: &[UserId], max: usize) -> Result<Vec<UserId>, String> {
+    let home_of = |user| route.home_of_user(user);
     let mut full = Vec::new();
-    for answer in join_all(asked).await {
+    for answer in ask_all(asker, users.to_vec(), home_of, |users| Question::Full { users, max }).await {
         match answer {
             Answer::Full(users) => full.extend(users),
             other => return Err(other.failure()),
@@ -96,12 +96,41 @@ async fn full(asker: &Asker, route: Route, users: &[UserId], max: usize) -> Resu
     Ok(full)
 }
 
+/// Asks each home about those that it decides about, once; those that moved meanwhile again, where they are then.
+pub async fn ask_all<T: Copy>(
+    asker: &Asker,
+    mut all: Vec<T>,
+    home_of: impl Fn(T) -> Place,
+    question: impl Fn(Vec<T>) -> Question,
+) -> Vec<Answer> {
+    let mut answers = Vec::new();
+    for _ in 0..TRIES {
+        let by_home = grouped(all.drain(..), &home_of);
+        let asked = by_home.into_iter().map(|(home, some)| {
+            let answer = asker.ask(home, question(some.clone()));
+            async move { (some, answer.await) }
+        });
+        for (some, answer) in join_all(asked).await {
+            match answer {
+                Answer::Moved => all.extend(some),
+                answer => answers.push(answer),
+            }
+        }
+        if all.is_empty() {
+            return answers;
+        }
+        tokio::time::sleep(TRY_AGAIN_AFTER).await;
+    }
+    answers.push(Answer::Moved);
+    answers
+}
+
 /// Those of each home together, so that each is asked once.
-pub fn grouped<T: Copy>(
+fn grouped<T: Copy>(
     all: impl IntoIterator<Item = T>,
-    home_of: impl Fn(T) -> u16,
-) -> HashMap<u16, Vec<T>> {
-    let mut by_home: HashMap<u16, Vec<T>> = HashMap::new();
+    home_of: impl Fn(T) -> Place,
+) -> HashMap<Place, Vec<T>> {
+    let mut by_home: HashMap<Place, Vec<T>> = HashMap::new();
     for one in all {
         by_home.entry(home_of(one)).or_default().push(one);
     }
@@ -109,11 +138,11 @@ pub fn grouped<T: Copy>(
 }
 
 /// How all rooms of a user stand.
-async fn entries(asker: &Asker, route: Route, user: UserId) -> Result<Vec<Standing>, String> {
-    let by_home = grouped(all_of(asker, route, user).await?, |room| route.home_of_room(room));
-    let asked = by_home.into_iter().map(|(home, rooms)| asker.ask(home, Question::Heads { user, rooms }));
+async fn entries(asker: &Asker, route: &Route, user: UserId) -> Result<Vec<Standing>, String> {
+    let all = all_of(asker, route, user).await?;
+    let home_of = |room| route.home_of_room(room);
     let mut entries = Vec::new();
-    for answer in join_all(asked).await {
+    for answer in ask_all(asker, all, home_of, |rooms| Question::Heads { user, rooms }).await {
         match answer {
             Answer::Heads(heads) => entries.extend(heads.into_iter().flatten()),
             other => return Err(other.failure()),

@@ -258,6 +258,11 @@ impl NodeName {
         }
     }
 
+    /// What a cluster is called that has no name.
+    pub(super) fn of_cluster() -> Self {
+        Self("carillon".to_owned())
+    }
+
     /// The name itself.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -311,6 +316,34 @@ impl Word for WebOrigin {
         let whole = !scheme.is_empty() && !host.is_empty() && !host.contains(['/', '?', '#', ' ', '*']);
         // Browsers write scheme and host in small letters.
         whole.then(|| Self(text.to_ascii_lowercase()))
+    }
+
+    fn write(&self) -> String {
+        self.0.clone()
+    }
+}
+
+/// The URL of a NATS server.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct NatsServer(String);
+
+impl NatsServer {
+    /// The URL as it was given.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Word for NatsServer {
+    const KIND: &'static str = "URL";
+    const ONE: &'static str = "a NATS server such as nats://nats.example.com:4222";
+    const MANY: &'static str = "a list of NATS servers such as nats://nats.example.com:4222";
+
+    fn read(text: &str) -> Option<Self> {
+        let (scheme, host) = text.split_once("://")?;
+        let whole =
+            matches!(scheme, "nats" | "tls") && !host.is_empty() && !host.contains(['/', '?', '#', ' ']);
+        whole.then(|| Self(text.to_owned()))
     }
 
     fn write(&self) -> String {

@@ -44,6 +44,11 @@ pub struct Settling {
 }
 
 impl Lane {
+    /// A lane whose first append has that number, so that what comes back of an earlier lane is not taken for one of this.
+    pub fn starting_at(number: u64) -> Self {
+        Self { done: number, ..Self::default() }
+    }
+
     /// An append begins; its number among the lane's.
     pub fn begin(&mut self, after: Vec<After>, undo: Vec<Undo>, requests: usize) -> u64 {
         self.in_flight.push_back(Appending { after, undo, requests, result: None });
@@ -68,6 +73,11 @@ impl Lane {
     /// The append that began last, if it is under way.
     pub fn last(&mut self) -> Option<&mut Appending> {
         self.in_flight.back_mut()
+    }
+
+    /// What is under way, given up.
+    pub fn into_appendings(self) -> impl Iterator<Item = Appending> {
+        self.in_flight.into_iter()
     }
 
     /// How many appends are under way.

@@ -4,6 +4,8 @@ use carillon_protocol::frame::Role;
 use carillon_protocol::{EventBody, Frame, RoomId, UserId};
 use carillon_storage::{MemberRow, Partition};
 
+use tokio::sync::mpsc::UnboundedSender;
+
 use super::recent::RecentEvent;
 use super::room::{Head, Room, preview};
 use crate::delivery::{Audience, Delivery};
@@ -21,11 +23,24 @@ pub struct Ledger {
     pub archived: u64,
     /// Requests decided since the last seal.
     pub requests: usize,
+    /// Who hears of it when the partition is this home's no more, where there are other nodes.
+    pub gone: Option<UnboundedSender<Gone>>,
+    /// It is about to be another node's: nothing more is decided.
+    pub closing: bool,
     records: Vec<u8>,
     after: Vec<After>,
     undo: Vec<Undo>,
     /// Scratch.
     event: Vec<u8>,
+}
+
+/// A partition that is not this node's to decide about any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Gone {
+    /// Which.
+    pub partition: Partition,
+    /// Another node has taken it, or this node had not been heard of for too long; else it was released in order.
+    pub is_deposed: bool,
 }
 
 /// What is owed once an append is durable, in this order.
@@ -141,6 +156,8 @@ impl Ledger {
             position,
             archived: position,
             requests: 0,
+            gone: None,
+            closing: false,
             records: Vec::new(),
             after: Vec::new(),
             undo: Vec::new(),

@@ -7,6 +7,7 @@
 pub mod lane;
 pub mod ledger;
 pub mod members;
+mod moving;
 pub mod reading;
 pub mod recent;
 pub mod room;
@@ -25,6 +26,7 @@ use crate::command::sync::FromStore;
 use crate::command::{self, Decided, Refusal, Turn};
 use crate::config::Config;
 use crate::delivery::Delivery;
+use crate::encoded::Encoded;
 use crate::log::{AppendError, Batch, SettlesBy};
 use crate::route::Route;
 use crate::shard::message::{Origin, Reply, Request};
@@ -54,6 +56,13 @@ pub struct Home {
     /// Rooms that requests are looked up for, and how many: these forget nothing meanwhile, so that what was not in the
     /// store then and is not in memory now was never sent.
     looking_up: HashMap<RoomId, usize, foldhash::fast::RandomState>,
+    /// How many partitions were taken so far: what was read of the store before the last may be what another home has
+    /// changed since.
+    takes: u64,
+    /// Partitions that are to be released once nothing of them is under way.
+    releasing: Vec<Partition>,
+    /// Events that the home before may not have delivered, until their rooms are in memory.
+    undelivered: HashMap<RoomId, Vec<(u64, Encoded)>, foldhash::fast::RandomState>,
     /// What was decided since the last append began.
     deciding: Load,
     /// What it needs from the store; the shard takes it.
@@ -64,9 +73,9 @@ pub struct Home {
     pub users: users::Users,
 }
 
-/// A room, or those who wait for it to be read from the store.
+/// A room, or those who wait for it to be read from the store, and as of which take (see [`Home::takes`]).
 enum Slot {
-    Loading(Vec<Request<'static>>),
+    Loading(u64, Vec<Request<'static>>),
     Active(Box<Room>),
 }
 
@@ -80,8 +89,8 @@ struct Load {
 /// What a home needs from the store.
 #[derive(Default)]
 pub struct Wants {
-    /// Rooms to read.
-    pub rooms: Vec<RoomId>,
+    /// Rooms to read, and as of which take.
+    pub rooms: Vec<(RoomId, u64)>,
     /// Requests that need one older thing each.
     pub lookups: Vec<(Request<'static>, Lookup)>,
     /// Pages of events.
@@ -109,6 +118,10 @@ pub enum Found {
 /// What goes out of a home at once.
 #[derive(Default)]
 pub struct Out {
+    /// Requests about partitions that are not this home's.
+    pub moved: Vec<(Partition, Request<'static>)>,
+    /// Requests of other nodes, which remember them, that cannot be decided here any more.
+    pub moved_away: Vec<Origin>,
     /// Answers.
     pub replies: Vec<(Origin, Reply)>,
     /// Frames that need not be durable.
@@ -145,18 +158,24 @@ impl Home {
         last: &Positions,
         settles_by: SettlesBy,
     ) -> Self {
-        let mine = (0..route.partitions).filter(|&partition| route.shard_of(partition) == shard);
-        let ledgers = mine.map(|partition| (partition, Ledger::new(partition, last[usize::from(partition)])));
+        // In a cluster a home is told which it has taken.
+        let all = if route.is_in_cluster() { 0 } else { route.partitions };
+        let mine = (0..all).filter(|&partition| route.shard_of(partition) == shard);
+        let ledger = |partition| (partition, Ledger::new(partition, last[usize::from(partition)]));
+        let ledgers = mine.map(ledger).collect();
         Self {
             settings,
             route,
-            ledgers: ledgers.collect(),
+            ledgers,
             rooms: HashMap::default(),
             visits: VecDeque::new(),
             lanes: HashMap::default(),
             settles_by,
             waiting: 0,
             looking_up: HashMap::default(),
+            takes: 0,
+            releasing: Vec::new(),
+            undelivered: HashMap::default(),
             deciding: Load::default(),
             wants: Wants::default(),
             out: Out::default(),
@@ -167,6 +186,12 @@ impl Home {
     /// Decides a request about a room, or lets it wait for the room.
     pub fn request(&mut self, now_ms: u64, request: Request<'_>) {
         let Some(id) = command::room_of(&request.frame) else { return };
+        if self.route.is_in_cluster() {
+            let partition = self.route.partition_of_room(id);
+            if !self.has(partition) {
+                return self.out.moved.push((partition, request.into_owned()));
+            }
+        }
         if self.is_settling(id) {
             return self.refuse(&request, Refusal::later(ErrorCode::UNAVAILABLE));
         }
@@ -178,13 +203,13 @@ impl Home {
                 Some(lookup) => self.look_up(request, lookup),
                 None => self.decide(now_ms, id, request),
             },
-            Some(Slot::Loading(queue)) => {
+            Some(Slot::Loading(_, queue)) => {
                 queue.push(request.into_owned());
                 self.waiting += 1;
             }
             None => {
-                self.wants.rooms.push(id);
-                self.rooms.insert(id, Slot::Loading(vec![request.into_owned()]));
+                self.wants.rooms.push((id, self.takes));
+                self.rooms.insert(id, Slot::Loading(self.takes, vec![request.into_owned()]));
                 self.waiting += 1;
             }
         }
@@ -198,14 +223,19 @@ impl Home {
             || self.deciding.bytes as u64 >= self.settings.log_segment_bytes / 4
     }
 
-    /// A room that was wanted is read (there is none: `None`), or could not be.
-    pub fn loaded(&mut self, now_ms: u64, id: RoomId, result: Result<Option<Loaded>, String>) {
-        let Some(Slot::Loading(queue)) = self.rooms.remove(&id) else { return };
+    /// A room that was wanted as of a take is read (there is none: `None`), or could not be. What was read before its
+    /// partition was at another home and came back is of no use any more.
+    pub fn loaded(&mut self, now_ms: u64, id: RoomId, take: u64, result: Result<Option<Loaded>, String>) {
+        if !matches!(self.rooms.get(&id), Some(&Slot::Loading(wanted, _)) if wanted == take) {
+            return;
+        }
+        let Some(Slot::Loading(_, queue)) = self.rooms.remove(&id) else { return };
         self.waiting -= queue.len();
         match result {
             Ok(loaded) => {
                 if let Some(loaded) = loaded {
                     self.activate(now_ms, active(id, loaded, &self.settings, now_ms));
+                    self.deliver_room_again(id);
                 }
                 for request in queue {
                     self.decide_or_create(now_ms, id, request);
@@ -219,10 +249,15 @@ impl Home {
         }
     }
 
-    /// What was looked up for a request is there, or could not be had; the request goes on.
-    pub fn found(&mut self, now_ms: u64, request: Request<'static>, found: Result<Found, String>) {
+    /// What was looked up for a request, as of a take, is there, or could not be had; the request goes on.
+    pub fn found(&mut self, now_ms: u64, take: u64, request: Request<'static>, found: Result<Found, String>) {
         self.waiting -= 1;
         let Some(id) = command::room_of(&request.frame) else { return };
+        if take != self.takes {
+            self.looked_up(id);
+            // Another home may have decided meanwhile.
+            return self.request(now_ms, request);
+        }
         match found {
             Ok(found) if !self.is_settling(id) => self.go_on(now_ms, id, request, found),
             _ => self.refuse(&request, Refusal::later(ErrorCode::UNAVAILABLE)),
@@ -259,7 +294,8 @@ impl Home {
             }
             SettlesBy::Partition => {
                 for (&partition, ledger) in self.ledgers.iter_mut().filter(|(_, ledger)| ledger.has_any()) {
-                    let lane = self.lanes.entry(partition).or_default();
+                    let first = self.takes << 32;
+                    let lane = self.lanes.entry(partition).or_insert_with(|| Lane::starting_at(first));
                     // What is decided meanwhile makes the next append larger.
                     if lane.is_empty() {
                         let requests = std::mem::take(&mut ledger.requests);
@@ -288,6 +324,11 @@ impl Home {
         while let Some((appending, result)) = self.lanes.get_mut(&id).and_then(Lane::next_settled) {
             match result {
                 Ok(()) => self.durable(appending.after, &mut owed),
+                Err(AppendError::Deposed(partition)) => {
+                    tracing::warn!(partition, "another node is the home of a partition now");
+                    self.refuse_owed(appending.after, true);
+                    self.drop_partition(partition, true);
+                }
                 Err(error) => {
                     tracing::error!(%error, "an append failed; its senders are told to try again");
                     self.take_back(id, appending.after, appending.undo);
@@ -297,6 +338,7 @@ impl Home {
         if self.lanes.get(&id).is_some_and(|lane| lane.settling.is_some() && lane.is_empty()) {
             self.settle(id, durable);
         }
+        self.finish_releases();
         owed
     }
 
@@ -512,22 +554,31 @@ impl Home {
     fn take_back(&mut self, lane: LaneId, owed: Vec<After>, undo: Vec<Undo>) {
         let settling = self.lanes.entry(lane).or_default().settling.get_or_insert_default();
         settling.undo.extend(undo);
+        settling.rooms.extend(owed.iter().filter_map(|after| match after {
+            After::Event { delivery, .. } => Some(delivery.room),
+            After::Read(read) => Some(read.room),
+            _ => None,
+        }));
+        self.refuse_owed(owed, false);
+    }
+
+    /// Those who wait for what will not be are told to come back, or, where they are at a node that remembers what they
+    /// asked, that another home decides now.
+    fn refuse_owed(&mut self, owed: Vec<After>, has_moved: bool) {
         for after in owed {
             let (to, request) = match after {
-                After::Event { delivery, .. } => {
-                    settling.rooms.push(delivery.room);
-                    continue;
-                }
-                After::Read(read) => {
-                    settling.rooms.push(read.room);
-                    (read.to, read.request)
-                }
+                After::Event { .. } => continue,
+                After::Read(read) => (read.to, read.request),
                 After::Ack(ack) => (ack.to, ack.request),
                 After::Answer { to, request, .. } => (to, request),
                 After::Deliver(_) | After::Membership(_) | After::Subscribe(..) | After::Unsubscribe(..) => {
                     continue;
                 }
             };
+            if has_moved && to.ticket != 0 {
+                self.out.moved_away.push(to);
+                continue;
+            }
             let refusal = Refusal::later(ErrorCode::UNAVAILABLE);
             self.out.replies.push((to, Reply::Frame(refusal.frame(request))));
         }

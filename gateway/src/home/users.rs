@@ -34,6 +34,11 @@ impl Users {
         }
     }
 
+    /// Forgets users who are not this home's to know of.
+    pub fn forget(&mut self, is_forgotten: impl Fn(UserId) -> bool) {
+        self.changes.retain(|&user, _| !is_forgotten(user));
+    }
+
     /// A copy of a user's changes, to lay over what the store is about to say.
     pub fn of(&self, user: UserId) -> Vec<Membership> {
         self.changes.get(&user).cloned().unwrap_or_default()

@@ -6,15 +6,17 @@
 //! - [`Log::tail`] hands out what is durable and nothing else, so nobody can act on what may yet vanish.
 //!
 //! [`FileLog`] keeps one directory per node (`docs/log.md` draws its bytes); [`MemoryLog`] promises the same
-//! until the process ends, for tests and simulation. The log knows nothing of rooms: its records are
-//! [`record`]'s business.
+//! until the process ends, for tests and simulation; [`JetStreamLog`] is the one that several nodes share. The log
+//! knows nothing of rooms: its records are [`record`]'s business.
 
 pub mod file;
+pub mod jetstream;
 mod memory;
 pub mod record;
 
 pub use carillon_storage::{Partition, Positions};
 pub use file::{FileLog, FileLogConfig};
+pub use jetstream::{JetStreamConfig, JetStreamLog};
 pub use memory::MemoryLog;
 pub use record::{Record, records};
 
@@ -60,6 +62,37 @@ pub trait Log: Send + Sync + 'static {
     fn status(&self) -> LogStatus;
 }
 
+/// A log that several nodes share: each partition has one home among them, and the log lets no other append to it.
+pub trait HomeLog: Log {
+    /// Makes this node the partition's home; resolves when that holds, however long that takes. The home before can append
+    /// no more. Dropping the future gives up.
+    fn take(&self, partition: Partition) -> BoxFuture<'static, Result<TakenOver, LogError>>;
+
+    /// Appends nothing more to the partition; resolves once what was under way is settled. From then on appends are
+    /// [`AppendError::Deposed`].
+    fn release(&self, partition: Partition) -> BoxFuture<'static, ()>;
+
+    /// Up to where deliveries were handed out: a next home is told so.
+    fn delivered(&self, partition: Partition, position: u64);
+
+    /// Asks where every partition ends, for [`Log::last`].
+    fn refresh(&self) -> BoxFuture<'static, Result<(), LogError>>;
+
+    /// As [`Log::tail`], of these partitions alone. May wait for the log's servers: not for a shard's thread.
+    fn tail_of(&self, partitions: &[Partition], after: &Positions) -> Result<Box<dyn Tail>, LogError>;
+}
+
+/// What a home begins with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TakenOver {
+    /// One more than that of the partition's home before.
+    pub epoch: u64,
+    /// The partition's last position: everything up to it has to be known before anything is decided.
+    pub position: u64,
+    /// Up to where the homes before said that they had handed out deliveries; they may have got further.
+    pub delivered: u64,
+}
+
 /// What of a log's appends becomes durable, or fails, together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SettlesBy {
@@ -103,6 +136,10 @@ pub enum AppendError {
         /// The batch's.
         found: u64,
     },
+    /// Another node is the partition's home now, or this one never was. Do not come back; it decides. An append that was
+    /// under way then may be there all the same.
+    #[error("another node is the home of partition {0} now")]
+    Deposed(Partition),
     /// There is no such partition. Do not come back.
     #[error("there is no partition {0}")]
     NoPartition(Partition),

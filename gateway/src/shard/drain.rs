@@ -59,7 +59,9 @@ impl Shard {
         let is_quiet = self.home.is_quiet()
             && self.tasks.is_empty()
             && self.mailbox.is_empty()
-            && self.outgoing.is_empty();
+            && self.outgoing.is_empty()
+            && self.away.is_empty()
+            && self.held.is_empty();
         if !is_quiet {
             self.drain.quiet_since = None;
         } else if self.drain.quiet_since.is_none() {

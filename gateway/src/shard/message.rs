@@ -1,18 +1,25 @@
-//! What shards say to each other.
+//! What shards say to each other, on one node and from one to another.
 
 use carillon_protocol::frame::Head;
 use carillon_protocol::{Frame, RoomId, UserId};
-use carillon_storage::Positions;
+use carillon_storage::{Partition, Positions};
+use tokio::sync::mpsc::UnboundedSender;
 
+use crate::cluster::view::NodeId;
 use crate::connections::Key;
 use crate::delivery::Delivery;
 use crate::home::Standing;
+use crate::home::ledger::Gone;
+use crate::log::Batch;
+use crate::route::Place;
 
 /// Where a request came from and its answer goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Origin {
     /// The shard that holds the connection.
-    pub shard: u16,
+    pub place: Place,
+    /// Under which number that shard remembers the request while it is at another node; 0 where it is not.
+    pub ticket: u64,
     /// The connection; long gone, perhaps, when the answer comes.
     pub connection: Key,
     /// What the answer was reckoned to take of the connection's outbox; free again when it comes.
@@ -71,7 +78,7 @@ pub enum Message {
         /// Which room.
         room: RoomId,
         /// Which shard.
-        shard: u16,
+        place: Place,
         /// Whether it wants the room's events.
         wanted: bool,
     },
@@ -85,7 +92,7 @@ pub enum Message {
         device: Box<str>,
     },
     /// A question that may take a while; answered by `Tell` with the same number.
-    Ask(u16, u64, Question),
+    Ask(Place, u64, Question),
     /// The answer.
     Tell(u64, Answer),
     /// How far the archiver has come.
@@ -94,6 +101,60 @@ pub enum Message {
     Certificate(std::sync::Arc<rustls::ServerConfig>),
     /// The node stops: say go-away, finish what is under way.
     Drain,
+    /// The room of this request of yours is not decided about here.
+    Moved(Request<'static>),
+    /// The same of a request of another node, which remembers it by its ticket.
+    MovedAway(Origin),
+    /// For sessions of users who live here, on whichever nodes they are.
+    Forward {
+        /// The node that has told its own sessions.
+        from: NodeId,
+        /// How many nodes have passed it on.
+        hops: u8,
+        /// What they get; names its users.
+        message: Box<Message>,
+    },
+    /// A user's first session on this node began, or the last ended: the shard that announces them tells their home.
+    Announce(UserId),
+    /// A node has a first session of a user who lives here, or has none any more.
+    Presence {
+        /// Whose.
+        user: UserId,
+        /// Which node.
+        node: NodeId,
+        /// Whether they have a session there.
+        here: bool,
+    },
+    /// A node has said of all its users in a partition that they are there.
+    Announced(NodeId, Partition),
+    /// A node has released a partition, which its next home may take without waiting.
+    Released(NodeId, Partition),
+    /// Homes are elsewhere than before: of these partitions.
+    Rehomed(std::sync::Arc<[Partition]>),
+    /// What was on its way from and to a node is lost.
+    PeerLost {
+        /// Which node.
+        node: NodeId,
+        /// Whether it lives.
+        is_alive: bool,
+    },
+    /// This node is a partition's home from now on.
+    Take(Taken),
+    /// This node is to be a partition's home no more: nothing is decided any more, and what is under way ends.
+    Release(Partition),
+}
+
+/// A partition that this node has taken over.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    /// Which.
+    pub partition: Partition,
+    /// Where its log ends; all of that is archived.
+    pub position: u64,
+    /// What the home before may not have delivered.
+    pub undelivered: Vec<Batch>,
+    /// Who hears of it when it is this node's no more.
+    pub gone: UnboundedSender<Gone>,
 }
 
 /// A change of a user's rooms that is durable but perhaps not archived yet.
@@ -139,6 +200,18 @@ pub enum Question {
         /// How many rooms that is.
         max: usize,
     },
+    /// Tell the home of this user, who has a session on your node, that they do. For the shard that announces them.
+    Announce {
+        /// Whose.
+        user: UserId,
+    },
+    /// This user has a session on this node; for the user's home.
+    Present {
+        /// Whose.
+        user: UserId,
+        /// Which node.
+        node: NodeId,
+    },
     /// Which of these rooms are large; for the rooms' home, which from then on sends their events to who asks.
     Large {
         /// Who listens; a room that they are not in is none of theirs.
@@ -159,6 +232,10 @@ pub enum Answer {
     Heads(Vec<Option<Standing>>),
     /// To `Full`.
     Full(Vec<UserId>),
+    /// To `Announce` and `Present`.
+    Known,
+    /// It is not decided about there, or the node is gone: ask whoever it is decided by now.
+    Moved,
     /// The store did not answer; a sentence for the log.
     Failed(String),
 }
@@ -168,6 +245,7 @@ impl Answer {
     pub fn failure(self) -> String {
         match self {
             Self::Failed(why) => why,
+            Self::Moved => "its home is not to be had".into(),
             _ => "an answer to another question".into(),
         }
     }

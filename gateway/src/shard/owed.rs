@@ -8,11 +8,13 @@ use carillon_protocol::{RoomId, UserId};
 
 use super::Shard;
 use super::message::{Membership, Message, Origin, Reply, Request};
+use crate::cluster::view::NodeId;
 use crate::connections::Key;
 use crate::deliver::join_bursts;
 use crate::delivery::{Audience, Delivery};
 use crate::directory::ShardSet;
 use crate::home::ledger::After;
+use crate::route::Place;
 
 impl Shard {
     /// A request for a room that lives here.
@@ -27,6 +29,12 @@ impl Shard {
         }
         for delivery in std::mem::take(&mut self.home.out.told) {
             self.deliver(delivery);
+        }
+        for (partition, request) in std::mem::take(&mut self.home.out.moved) {
+            self.not_mine(partition, Message::Request(request));
+        }
+        for origin in std::mem::take(&mut self.home.out.moved_away) {
+            self.send(origin.place, Message::MovedAway(origin));
         }
     }
 
@@ -60,16 +68,26 @@ impl Shard {
 
     /// An answer to whoever asked.
     pub(super) fn reply(&mut self, to: Origin, reply: Reply) {
-        if to.shard == self.me {
+        if to.place == self.place() {
             self.reply_here(to, reply);
         } else {
-            self.outgoing.push(to.shard, Message::Reply(to, reply));
+            self.outgoing.push(to.place, Message::Reply(to, reply));
         }
     }
 
     /// A message to a shard: a call, if it is this one.
-    pub(super) fn send(&mut self, shard: u16, message: Message) {
-        if shard == self.me { self.message(message) } else { self.outgoing.push(shard, message) }
+    pub(super) fn send(&mut self, place: Place, message: Message) {
+        if place == self.place() { self.message(message) } else { self.outgoing.push(place, message) }
+    }
+
+    /// The same to a shard of this node.
+    pub(super) fn send_here(&mut self, shard: u16, message: Message) {
+        self.send(self.node.route.here(shard), message);
+    }
+
+    /// This shard.
+    pub(super) fn place(&self) -> Place {
+        self.node.route.here(self.me)
     }
 
     fn deliver_all(&mut self, deliveries: Vec<Delivery>) {
@@ -81,11 +99,22 @@ impl Shard {
     /// To every shard that has sessions for it.
     fn deliver(&mut self, delivery: Delivery) {
         let shards = match &delivery.audience {
-            Audience::Users(users) => self.node.directory.shards_of(users),
-            Audience::Subscribers => self.interest.get(&delivery.room).copied().unwrap_or_default(),
+            Audience::Users(users) => {
+                let users = Arc::clone(users);
+                self.tell_elsewhere(&users, |users| {
+                    Message::Deliver(Delivery { audience: Audience::Users(users), ..delivery.clone() })
+                });
+                self.node.directory.shards_of(&users)
+            }
+            Audience::Subscribers => {
+                for &(node, shards) in self.interest_away.get(&delivery.room).into_iter().flatten() {
+                    self.outgoing.push_shards(node, shards, Message::Deliver(delivery.clone()));
+                }
+                self.interest.get(&delivery.room).copied().unwrap_or_default()
+            }
         };
         for shard in shards.iter().filter(|&shard| shard != self.me) {
-            self.outgoing.push(shard, Message::Deliver(delivery.clone()));
+            self.outgoing.push_here(shard, Message::Deliver(delivery.clone()));
         }
         if shards.has(self.me) {
             self.deliver_here(delivery);
@@ -98,8 +127,10 @@ impl Shard {
         let interest = self.interest.entry(room).or_default();
         *interest = interest.union(shards);
         for shard in shards.iter() {
-            self.send(shard, Message::Subscribe { room, users: Arc::clone(&users), head_seq: None });
+            self.send_here(shard, Message::Subscribe { room, users: Arc::clone(&users), head_seq: None });
         }
+        // Shards elsewhere say themselves that they want its events, and are then told where it stands.
+        self.tell_elsewhere(&users, |users| Message::Subscribe { room, users, head_seq: None });
     }
 
     /// A user who lives here has one room more or less. A session that arrived while they were being made a member may have
@@ -107,18 +138,25 @@ impl Shard {
     /// the directory before it asked.
     pub(super) fn membership(&mut self, membership: Membership) {
         let Membership { user, room, large_seq: head_seq, .. } = membership;
+        let partition = self.node.route.partition_of_user(user);
+        if !self.home.has(partition) {
+            return self.not_mine(partition, Message::Membership(membership));
+        }
         self.home.users.change(membership);
         if head_seq.is_some() {
+            let message = |users| Message::Subscribe { room, users, head_seq };
             for shard in self.node.directory.shards_of_user(user).iter() {
-                self.send(shard, Message::Subscribe { room, users: [user].into(), head_seq });
+                self.send_here(shard, message([user].into()));
             }
+            self.tell_elsewhere(&[user], message);
         }
     }
 
     fn unsubscribe_everywhere(&mut self, room: RoomId, user: UserId) {
         for shard in self.node.directory.shards_of_user(user).iter() {
-            self.send(shard, Message::Unsubscribe { room, user });
+            self.send_here(shard, Message::Unsubscribe { room, user });
         }
+        self.tell_elsewhere(&[user], |_| Message::Unsubscribe { room, user });
     }
 
     /// Sessions here of these users get a large room's events from now on. Where none is left, its home need not send any.
@@ -180,22 +218,49 @@ impl Shard {
         }
     }
 
-    fn tell_interest(&mut self, room: RoomId, wanted: bool) {
-        let shard = self.me;
-        self.send(self.node.route.home_of_room(room), Message::Interest { room, shard, wanted });
+    pub(super) fn tell_interest(&mut self, room: RoomId, wanted: bool) {
+        let place = self.place();
+        self.send(self.node.route.home_of_room(room), Message::Interest { room, place, wanted });
     }
 
     /// A shard wants the events of a room that lives here, or does not any more.
-    pub(super) fn interested(&mut self, room: RoomId, shard: u16, wanted: bool) {
-        let shards = self.interest.get(&room).copied().unwrap_or(ShardSet::NONE);
-        let shards = if wanted { shards.with(shard) } else { shards.without(shard) };
+    pub(super) fn interested(&mut self, room: RoomId, place: Place, wanted: bool) {
+        let partition = self.node.route.partition_of_room(room);
+        if !self.home.has(partition) {
+            return self.not_mine(partition, Message::Interest { room, place, wanted });
+        }
+        self.note_interest(room, place, wanted);
+        if wanted {
+            self.answer_interest(room, place);
+        }
+    }
+
+    /// The same without an answer.
+    pub(super) fn note_interest(&mut self, room: RoomId, place: Place, wanted: bool) {
+        let change = |shards: ShardSet| match wanted {
+            true => shards.with(place.shard),
+            false => shards.without(place.shard),
+        };
+        if place.node != self.node.route.me {
+            return self.note_interest_away(room, place.node, change);
+        }
+        let shards = change(self.interest.get(&room).copied().unwrap_or(ShardSet::NONE));
         if shards.is_empty() {
             self.interest.remove(&room);
         } else {
             self.interest.insert(room, shards);
         }
-        if wanted && let Some(seq) = self.home.durable_seq(room) {
-            self.send(shard, Message::Interesting(Head { room, seq }));
+    }
+
+    fn note_interest_away(&mut self, room: RoomId, node: NodeId, change: impl Fn(ShardSet) -> ShardSet) {
+        let places = self.interest_away.entry(room).or_default();
+        match places.iter_mut().find(|(other, _)| *other == node) {
+            Some((_, shards)) => *shards = change(*shards),
+            None => places.push((node, change(ShardSet::NONE))),
+        }
+        places.retain(|(_, shards)| !shards.is_empty());
+        if places.is_empty() {
+            self.interest_away.remove(&room);
         }
     }
 }

@@ -34,18 +34,10 @@ impl Shard {
         if connection.state.shut {
             return self.hear_out(key);
         }
-        if connection.state.closing {
-            return;
-        }
-        // Who does not take answers gets no more of them: `write` has it read again once they are taken.
-        if connection.is_over(self.node.config.outbox_bytes_max) {
-            connection.state.paused = true;
-            return;
-        }
-        if self.outgoing.is_stuck() {
-            return self.read_again(key);
-        }
         let is_tls = connection.tls.is_some();
+        if !self.is_heard(key) {
+            return;
+        }
         if is_tls && self.must_wait_to_shake(key) {
             return self.read_again(key);
         }
@@ -55,6 +47,24 @@ impl Shard {
         if is_tls {
             self.tls_moved(key);
         }
+    }
+
+    /// Whether what a connection says is listened to now. Where it is not, and will be, it is read again then.
+    pub(super) fn is_heard(&mut self, key: Key) -> bool {
+        let Some(connection) = self.connections.get_mut(key) else { return false };
+        if connection.state.closing {
+            return false;
+        }
+        // Who does not take answers gets no more of them: `write` has it read again once they are taken.
+        if connection.is_over(self.node.config.outbox_bytes_max) {
+            connection.state.paused = true;
+            return false;
+        }
+        if self.outgoing.is_stuck() {
+            self.read_again(key);
+            return false;
+        }
+        true
     }
 
     /// Connections that had more than a turn takes.

@@ -72,17 +72,28 @@ impl Shard {
         let Some(owed_bytes) = self.owe(key, &frame) else {
             return self.refuse(key, &frame, Refusal::later(ErrorCode::BUSY));
         };
-        let from = Origin { shard: self.me, connection: key, owed_bytes };
+        let from = Origin { place: self.place(), ticket: 0, connection: key, owed_bytes };
         match frame {
             Frame::Rooms { request, changed_since, limit, page } => {
                 let asked = command::rooms::Rooms { request, user, changed_since, limit, page };
-                self.start(tasks::room_list(self.asker.clone(), self.node.route, asked, from, self.now_ms));
+                self.start(tasks::room_list(
+                    self.asker.clone(),
+                    self.node.route.clone(),
+                    asked,
+                    from,
+                    self.now_ms,
+                ));
             }
             // Who joins must have space for one more room, which only their homes know.
             Frame::CreateRoom { .. } | Frame::AddMembers { .. } => {
                 let request = Request { from, user, frame: frame.into_owned() };
                 let rooms_max = self.node.config.rooms_per_user_max;
-                self.start(tasks::with_space(self.asker.clone(), self.node.route, request, rooms_max));
+                self.start(tasks::with_space(
+                    self.asker.clone(),
+                    self.node.route.clone(),
+                    request,
+                    rooms_max,
+                ));
             }
             frame => self.route(Request { from, user, frame }),
         }
@@ -102,14 +113,26 @@ impl Shard {
         Some(bytes)
     }
 
-    /// Mine: call. Another shard's: one message.
+    /// Mine: call. Another shard's, of this node or of another: one message.
     pub(super) fn route(&mut self, request: Request<'_>) {
         let Some(room) = command::room_of(&request.frame) else { return };
-        let home = self.node.route.home_of_room(room);
-        if home == self.me {
+        let partition = self.node.route.partition_of_room(room);
+        let home = self.node.route.home_of(partition);
+        if self.is_waiting_for(partition) {
+            self.wait_for_home(partition, request.into_owned());
+        } else if self.node.route.is_here(home) {
+            self.request_here(home.shard, request);
+        } else {
+            self.request_away(home, partition, request.into_owned());
+        }
+    }
+
+    /// A request whose home is a shard of this node.
+    pub(super) fn request_here(&mut self, shard: u16, request: Request<'_>) {
+        if shard == self.me {
             self.home_request(request);
         } else {
-            self.outgoing.push(home, Message::Request(request.into_owned()));
+            self.outgoing.push_here(shard, Message::Request(request.into_owned()));
         }
     }
 
@@ -150,14 +173,28 @@ impl Shard {
     fn open(&mut self, key: Key, user: UserId, device: &str, expires_s: u64) {
         self.replace(user, device, Some(key));
         for shard in self.node.directory.shards_of_user(user).without(self.me).iter() {
-            self.outgoing.push(shard, Message::Replaced { user, device: device.into() });
+            self.outgoing.push_here(shard, Message::Replaced { user, device: device.into() });
         }
+        self.tell_elsewhere(&[user], |_| Message::Replaced { user, device: device.into() });
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.session = Some(Box::new(Session::new(user, device, expires_s)));
         if self.local.arrive(user, key) {
             self.node.directory.arrive(user, self.me);
         }
         self.stats().sessions.add(1);
+        if self.node.route.is_in_cluster() {
+            self.begin_session(key, user);
+        } else {
+            self.welcome(key);
+        }
+    }
+
+    /// The session's user is known to be here: it begins.
+    pub(super) fn welcome(&mut self, key: Key) {
+        let session = self.connections.get(key).and_then(|connection| connection.session.as_ref());
+        let Some((user, expires_s)) = session.map(|session| (session.user, session.expires_s)) else {
+            return;
+        };
         let config = &self.node.config;
         let welcome = Frame::Welcome {
             user,

@@ -6,16 +6,17 @@ use std::sync::Arc;
 
 use carillon_protocol::frame::Head;
 use carillon_protocol::{ErrorCode, Frame, RoomId, UserId};
-use futures_util::future::join_all;
+use carillon_storage::Partition;
 use hashbrown::HashMap;
 
 use super::Shard;
 use super::ask::Asker;
 use super::message::{Answer, Message, Origin, Question, Reply, Request};
+use crate::cluster::view::NodeId;
 use crate::command::{self, Refusal, rooms};
 use crate::connections::Key;
 use crate::home::{Found, Loaded, Size, reading};
-use crate::route::Route;
+use crate::route::{Place, Route};
 
 /// New sessions' rooms are read while fewer tasks than this are under way: in a storm of them, sessions that are open
 /// already are served first, and memory does not grow with the storm.
@@ -24,19 +25,31 @@ const ARRIVALS_MAX: usize = 256;
 /// What a task came to.
 pub(super) enum Done {
     /// A room was read for its home.
-    Room(RoomId, Result<Option<Loaded>, String>),
+    Room(RoomId, u64, Result<Option<Loaded>, String>),
     /// Requests have what they needed of the store.
-    Found(Vec<(Request<'static>, Result<Found, String>)>),
+    Found(u64, Vec<(Request<'static>, Result<Found, String>)>),
     /// An answer for a connection.
     Reply(Origin, Reply),
     /// A request may go on to its home.
     Route(Request<'static>),
     /// An answer for another shard's question.
-    Tell(u16, u64, Answer),
+    Tell(Place, u64, Answer),
     /// How large rooms are that another shard asked for, as far as only the store knew.
-    Sizes(u16, u64, UserId, Vec<RoomId>, HashMap<RoomId, Size>),
+    Sizes(Place, u64, UserId, Vec<RoomId>, HashMap<RoomId, Size>),
     /// A new session's large rooms.
     Large(Key, Vec<Head>),
+    /// A new session's user is known to their home.
+    Begun(Key),
+    /// Requests of a partition may go to its home once more.
+    TryAgain(Partition),
+    /// What is held back may go out by now.
+    LookAtHeld,
+    /// What nobody took for their users' home may be taken by now.
+    ForwardAgain(NodeId, u8, Box<Message>),
+    /// What could not be handed to other nodes may be taken by now.
+    FlushAway,
+    /// Where a room stands, for a shard that wants its events.
+    Interesting(Place, Head),
 }
 
 impl Shard {
@@ -47,9 +60,9 @@ impl Shard {
 
     /// Starts what the home wants of the store, and hands on what tasks have asked.
     pub(super) fn start_tasks(&mut self) {
-        for wanted in std::mem::take(&mut self.home.wants.rooms) {
+        for (wanted, take) in std::mem::take(&mut self.home.wants.rooms) {
             let (store, kept) = (Arc::clone(&self.node.store), self.node.config.room_events_kept);
-            self.start(async move { Done::Room(wanted, reading::room(store, wanted, kept).await) });
+            self.start(async move { Done::Room(wanted, take, reading::room(store, wanted, kept).await) });
         }
         for (to, page) in std::mem::take(&mut self.home.wants.pages) {
             let store = Arc::clone(&self.node.store);
@@ -66,58 +79,78 @@ impl Shard {
             self.looking_up = true;
             let lookups = std::mem::take(&mut self.home.wants.lookups);
             let store = Arc::clone(&self.node.store);
-            self.start(async move { Done::Found(reading::look_up(store, lookups).await) });
+            let take = self.home.takes();
+            self.start(async move { Done::Found(take, reading::look_up(store, lookups).await) });
         }
         while self.tasks.len() < ARRIVALS_MAX {
             let Some((key, user)) = self.arrivals.pop_front() else { break };
-            self.start(large_rooms(self.asker.clone(), self.node.route, user, key));
+            self.start(large_rooms(self.asker.clone(), self.node.route.clone(), user, key));
         }
-        for (shard, number, question) in self.asker.take_asked() {
-            let me = self.me;
-            self.send(shard, Message::Ask(me, number, question));
+        for (place, number, question) in self.asker.take_asked() {
+            let me = self.place();
+            self.send(place, Message::Ask(me, number, question));
         }
     }
 
     /// Acts on what a task came to.
     pub(super) fn done(&mut self, done: Done) {
         match done {
-            Done::Room(room, result) => self.home.loaded(self.now_ms, room, result),
-            Done::Found(found) => {
+            Done::Room(room, take, result) => self.home.loaded(self.now_ms, room, take, result),
+            Done::Found(take, found) => {
                 self.looking_up = false;
                 for (request, found) in found {
-                    self.home.found(self.now_ms, request, found);
+                    self.home.found(self.now_ms, take, request, found);
                 }
             }
             Done::Reply(to, reply) => self.reply(to, reply),
             Done::Route(request) => self.route(request),
-            Done::Tell(shard, number, answer) => self.send(shard, Message::Tell(number, answer)),
-            Done::Sizes(shard, number, user, rooms, stored) => {
-                let answer = self.send_large(shard, user, rooms, &stored);
-                self.send(shard, Message::Tell(number, answer));
+            Done::Tell(place, number, answer) => self.send(place, Message::Tell(number, answer)),
+            Done::Sizes(place, number, user, rooms, stored) => {
+                let answer = self.send_large(place, user, rooms, &stored);
+                self.send(place, Message::Tell(number, answer));
             }
             Done::Large(key, heads) => self.subscribed(key, heads),
+            Done::Begun(key) => self.welcome(key),
+            Done::TryAgain(partition) => self.try_again(partition),
+            Done::LookAtHeld => self.look_at_held(),
+            Done::ForwardAgain(from, hops, message) => self.forwarded(from, hops, *message, true),
+            Done::FlushAway => {
+                self.flushing_away = false;
+                self.flush_away();
+            }
+            Done::Interesting(place, head) => self.send(place, Message::Interesting(head)),
         }
     }
 
     /// Answers another shard's question (or one of this shard's own tasks'), now or when the store has answered.
-    pub(super) fn asked(&mut self, shard: u16, number: u64, question: Question) {
+    pub(super) fn asked(&mut self, place: Place, number: u64, question: Question) {
+        if !self.is_mine(&question) {
+            return self.send(place, Message::Tell(number, Answer::Moved));
+        }
         let store = Arc::clone(&self.node.store);
         match question {
+            Question::Announce { user } => self.announce_and_tell(place, number, user),
+            Question::Present { user, node } => {
+                if node != self.node.route.me {
+                    self.node.presence.arrive(user, node);
+                }
+                self.send(place, Message::Tell(number, Answer::Known));
+            }
             Question::UserRooms { user, after, limit } => {
                 let changes = self.home.users.of(user);
-                self.start_answer(shard, number, async move {
+                self.start_answer(place, number, async move {
                     reading::user_rooms(&*store, user, &changes, after, limit).await.map(Answer::Rooms)
                 });
             }
             Question::Full { users, max } => {
                 let users = users.into_iter().map(|user| (user, self.home.users.of(user))).collect();
-                self.start_answer(shard, number, async move {
+                self.start_answer(place, number, async move {
                     reading::full(&*store, users, max).await.map(Answer::Full)
                 });
             }
             Question::Heads { user, rooms } => {
                 let known = rooms.into_iter().map(|room| (room, self.home.head(room, user))).collect();
-                self.start_answer(shard, number, async move {
+                self.start_answer(place, number, async move {
                     reading::heads(store, user, known).await.map(Answer::Heads)
                 });
             }
@@ -127,29 +160,55 @@ impl Shard {
                 let unknown = unknown.collect();
                 self.start(async move {
                     match reading::sizes(store, user, unknown, inbox_limit).await {
-                        Ok(sizes) => Done::Sizes(shard, number, user, rooms, sizes),
-                        Err(error) => Done::Tell(shard, number, Answer::Failed(error)),
+                        Ok(sizes) => Done::Sizes(place, number, user, rooms, sizes),
+                        Err(error) => Done::Tell(place, number, Answer::Failed(error)),
                     }
                 });
             }
         }
     }
 
+    /// Whether this shard is the home of what a question is about.
+    fn is_mine(&self, question: &Question) -> bool {
+        let route = &self.node.route;
+        let has_user = |user: &UserId| self.home.has(route.partition_of_user(*user));
+        let has_room = |room: &RoomId| self.home.has(route.partition_of_room(*room));
+        match question {
+            Question::UserRooms { user, .. } | Question::Present { user, .. } => has_user(user),
+            Question::Full { users, .. } => users.iter().all(has_user),
+            Question::Heads { rooms, .. } | Question::Large { rooms, .. } => rooms.iter().all(has_room),
+            Question::Announce { .. } => true,
+        }
+    }
+
+    /// Tells a user's home that they are here, and whoever asked that it knows.
+    fn announce_and_tell(&mut self, place: Place, number: u64, user: UserId) {
+        // This node's own home too: before it has taken the partition, others ask the one before about the user.
+        let (asker, route) = (self.asker.clone(), self.node.route.clone());
+        let question = Question::Present { user, node: route.me };
+        self.start_answer(place, number, async move {
+            match asker.ask_home(|| route.home_of_user(user), question).await {
+                Answer::Known => Ok(Answer::Known),
+                other => Err(other.failure()),
+            }
+        });
+    }
+
     /// Starts what answers a question.
     fn start_answer(
         &mut self,
-        shard: u16,
+        place: Place,
         number: u64,
         answer: impl Future<Output = Result<Answer, String>> + 'static,
     ) {
-        self.start(async move { Done::Tell(shard, number, answer.await.unwrap_or_else(Answer::Failed)) });
+        self.start(async move { Done::Tell(place, number, answer.await.unwrap_or_else(Answer::Failed)) });
     }
 
     /// From now on a shard gets the events of those of the rooms that are large, and hears where each stands now: what
     /// came before is for its sessions to ask for.
     fn send_large(
         &mut self,
-        shard: u16,
+        place: Place,
         user: UserId,
         rooms: Vec<RoomId>,
         stored: &HashMap<RoomId, Size>,
@@ -158,7 +217,7 @@ impl Shard {
         for room in rooms {
             let size = self.home.size(room, user).or_else(|| stored.get(&room).copied());
             if let Some(Size { is_large: true, head_seq: seq }) = size {
-                self.interested(room, shard, true);
+                self.note_interest(room, place, true);
                 large.push(Head { room, seq });
             }
         }
@@ -196,7 +255,7 @@ pub(super) async fn room_list(
     to: Origin,
     now_ms: u64,
 ) -> Done {
-    Done::Reply(to, Reply::Frame(rooms::list(asker, route, asked, now_ms).await))
+    Done::Reply(to, Reply::Frame(rooms::list(asker, &route, asked, now_ms).await))
 }
 
 /// A request that makes users members: goes on to the room's home if all of them may have one more room.
@@ -214,7 +273,7 @@ pub(super) async fn with_space(
         users.push(request.user);
     }
     let room = command::room_of(&request.frame).unwrap_or(RoomId::NIL);
-    let refusal = match rooms::one_without_space(&asker, route, room, &users, rooms_max).await {
+    let refusal = match rooms::one_without_space(&asker, &route, room, &users, rooms_max).await {
         Ok(None) => return Done::Route(request),
         Ok(Some(user)) => Refusal::new(
             ErrorCode::LIMIT,
@@ -231,14 +290,13 @@ pub(super) async fn with_space(
 
 /// Which of a new session's rooms are large, so that it subscribes to them.
 pub(super) async fn large_rooms(asker: Asker, route: Route, user: UserId, key: Key) -> Done {
-    let all = rooms::all_of(&asker, route, user).await.unwrap_or_else(|error| {
+    let all = rooms::all_of(&asker, &route, user).await.unwrap_or_else(|error| {
         tracing::warn!(%user, %error, "a session's rooms could not be read; it learns of events by asking");
         Vec::new()
     });
-    let by_home = rooms::grouped(all, |room| route.home_of_room(room));
-    let asked = by_home.into_iter().map(|(home, rooms)| asker.ask(home, Question::Large { user, rooms }));
-    let answers = join_all(asked).await.into_iter();
-    let large = answers.flat_map(|answer| match answer {
+    let home_of = |room| route.home_of_room(room);
+    let answers = rooms::ask_all(&asker, all, home_of, |rooms| Question::Large { user, rooms }).await;
+    let large = answers.into_iter().flat_map(|answer| match answer {
         Answer::Large(heads) => heads,
         _ => Vec::new(),
     });

@@ -25,12 +25,10 @@ impl Shard {
     /// it was listened to; a client that does not take its answers, or whose shard is behind, has to say it again.
     #[doc(hidden)]
     pub fn hear(&mut self, key: Key, said: &[u8]) -> bool {
-        let bytes_max = self.node.config.outbox_bytes_max;
-        let is_behind = self.outgoing.is_stuck();
-        let Some(connection) = self.connections.get(key) else { return false };
-        if connection.state.closing || connection.is_over(bytes_max) || is_behind || said.len() > READ_BYTES {
+        if said.len() > READ_BYTES || !self.is_heard(key) {
             return false;
         }
+        let Some(connection) = self.connections.get(key) else { return false };
         let mut scratch = std::mem::take(&mut self.scratch);
         let kept = connection.partial.len();
         let bytes = &mut scratch[..kept + said.len()];

@@ -7,7 +7,7 @@ use carillon_protocol::{CloseCode, Frame};
 use tracing::debug;
 
 use super::Shard;
-use super::message::{Origin, Reply};
+use super::message::{Message, Origin, Reply};
 use crate::connections::Key;
 use crate::delivery::Delivery;
 use crate::encoded::{self, Chunk, Class, Format};
@@ -50,6 +50,13 @@ impl Shard {
         stats.delivered.add(delivered);
         stats.ephemeral_dropped.add(dropped);
         stats.lagged.add(lagged);
+    }
+
+    /// An answer from another shard or node, unless the request was answered before, by another home.
+    pub(super) fn replied(&mut self, to: Origin, reply: Reply) {
+        if self.away.answered(to.ticket) {
+            self.reply_here(to, reply);
+        }
     }
 
     /// Appends an answer, unless the one who asked has gone.
@@ -210,6 +217,10 @@ impl Shard {
         let Some(session) = connection.session.take() else { return };
         if self.local.leave(session.user, key) {
             self.node.directory.leave(session.user, self.me);
+            if self.node.route.is_in_cluster() {
+                let announcer = self.node.route.shard_of(self.node.route.partition_of_user(session.user));
+                self.send_here(announcer, Message::Announce(session.user));
+            }
         }
         for room in session.subscribed {
             self.unsubscribe(room, key);

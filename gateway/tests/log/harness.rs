@@ -1,9 +1,15 @@
 //! Logs to test, and short words for what is done to them.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::time::Duration;
 
+use carillon_devservers::Nats;
 use carillon_gateway::log::file::disk::Disk;
-use carillon_gateway::log::{Batch, FileLog, FileLogConfig, Log, LogError, MemoryLog, Partition, Positions};
+use carillon_gateway::log::{
+    Batch, FileLog, FileLogConfig, JetStreamConfig, JetStreamLog, Log, LogError, MemoryLog, Partition,
+    Positions,
+};
 use tempfile::TempDir;
 
 use crate::sim_disk::SimDisk;
@@ -50,6 +56,31 @@ pub fn read_after(log: &dyn Log, after: Positions) -> Vec<Batch> {
     }
 }
 
+/// The same of a log that others write too, or whose reader is behind: waits until it has read up to `last`.
+pub async fn read_until(log: &dyn Log, after: Positions, last: &Positions) -> Vec<Batch> {
+    let mut tail = log.tail(after.clone()).unwrap();
+    let mut reached = after;
+    let mut all = Vec::new();
+    while reached != *last {
+        tail.more().await;
+        for batch in tail.read(1 << 20).unwrap() {
+            reached[usize::from(batch.partition)] = batch.position;
+            all.push(batch);
+        }
+    }
+    all
+}
+
+/// A log of these servers' that is no partition's home yet. Its streams have a replica on each.
+pub fn jetstream(nats: &Nats) -> JetStreamConfig {
+    let node = RandomState::new().hash_one("node");
+    JetStreamConfig {
+        replicas: nats.urls().len(),
+        trim_rest: Duration::ZERO,
+        ..JetStreamConfig::new(nats.urls(), node, PARTITIONS)
+    }
+}
+
 pub fn read_all(log: &dyn Log) -> Vec<Batch> {
     read_after(log, at(0))
 }
@@ -58,6 +89,7 @@ pub fn read_all(log: &dyn Log) -> Vec<Batch> {
 pub enum Home {
     File(TempDir),
     Memory(Arc<MemoryLog>),
+    JetStream(Nats),
 }
 
 impl Home {
@@ -69,10 +101,17 @@ impl Home {
         Self::Memory(Arc::new(MemoryLog::new(PARTITIONS, 1 << 20)))
     }
 
+    pub fn jetstream() -> Self {
+        Self::JetStream(Nats::start().unwrap())
+    }
+
     pub fn open(&self) -> Arc<dyn Log> {
         match self {
             Self::File(dir) => Arc::new(FileLog::open(config(dir.path())).unwrap()),
             Self::Memory(log) => log.clone(),
+            Self::JetStream(nats) => {
+                Arc::new(JetStreamLog::open(JetStreamConfig { take_all: true, ..jetstream(nats) }).unwrap())
+            }
         }
     }
 }

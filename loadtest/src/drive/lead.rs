@@ -12,11 +12,11 @@ use super::{Heads, Load, Measured, Mix, Rooms, Slow, Timing};
 use crate::clock::now_us;
 use crate::gateway::Gateway;
 use crate::link::Transport;
-use crate::timeline::{Moment, Second, Timeline};
+use crate::timeline::{Moment, Timeline};
 use crate::worker::{self, Order, Report, Sessions, Worker};
 
 /// Workers begin together, so long after they are told.
-const LEAD: Duration = Duration::from_millis(200);
+pub const LEAD: Duration = Duration::from_millis(200);
 
 /// How long a run is, and who drives it.
 #[derive(Args, Clone, Copy, Debug)]
@@ -131,7 +131,7 @@ pub fn drive(gateway: &Gateway, transport: Transport, run: &Run, plan: &Plan) ->
     let start_us = now_us() + LEAD.as_micros() as u64;
     order(&mut workers, &Order::Drive { start_us })?;
     for _ in 0..run.timing().total_s() {
-        let seconds = workers.iter_mut().map(second).collect::<Result<Vec<_>, _>>()?;
+        let seconds = workers.iter_mut().map(worker::second).collect::<Result<Vec<_>, _>>()?;
         timeline.second(gateway, seconds)?;
     }
     let mut heads = Heads::new();
@@ -162,13 +162,6 @@ fn cpu(gateway: &Gateway) -> anyhow::Result<Option<Duration>> {
 
 fn order(workers: &mut [Worker], order: &Order) -> anyhow::Result<()> {
     workers.iter_mut().try_for_each(|worker| worker.order(order))
-}
-
-fn second(worker: &mut Worker) -> anyhow::Result<Second> {
-    match worker.report()? {
-        Report::Second(second) => Ok(*second),
-        _ => bail!("a report of something else"),
-    }
 }
 
 /// Each worker's share.
@@ -229,7 +222,8 @@ fn share(all: u64, workers: u64, index: u64) -> Range<u64> {
 }
 
 impl Measured {
-    fn add(&mut self, other: Self) {
+    /// What another worker measured, too.
+    pub fn add(&mut self, other: Self) {
         self.acks_us.add(other.acks_us);
         self.deliveries_us.add(other.deliveries_us);
         self.acknowledged += other.acknowledged;

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::plot::{Line, Plot};
 use super::{Figure, Table, number};
+use crate::contest::Missing;
 use crate::timeline::{Moment, Percentiles};
 
 const STYLE: &str = include_str!("report.css");
@@ -27,6 +28,16 @@ pub fn page(table: &Table) -> String {
     page.push_str("<table>\n");
     table.figures.iter().for_each(|figure| row(&mut page, figure));
     page.push_str("</table>\n");
+    for Missing { name, why } in &table.missing {
+        let _ = writeln!(page, "<p><b>{}</b> {}</p>", escape(name), escape(why));
+    }
+    if let Some(search) = &table.search {
+        let _ = writeln!(
+            page,
+            "<figure><figcaption><b>Acknowledged within</b> ms, 99 % of sends, over sends a second</figcaption>{}</figure>",
+            search.svg()
+        );
+    }
     plots(&mut page, &table.moments);
     let _ = write!(page, "</main>\n<script>{SCRIPT}</script>\n</html>\n");
     page
@@ -75,12 +86,16 @@ fn plots(page: &mut String, moments: &[Moment]) {
     }
 }
 
-fn of_moments(moments: &[Moment]) -> [Plot; 5] {
+fn of_moments(moments: &[Moment]) -> [Plot; 7] {
     let line = |name, value: &dyn Fn(&Moment) -> Option<f64>| Line {
         name,
         values: moments.iter().map(value).collect(),
     };
-    let count = |name, value: fn(&Moment) -> u64| line(name, &|moment| Some(value(moment) as f64));
+    // What never happened in a run is not what it is about.
+    let count = |name, value: fn(&Moment) -> u64| {
+        let is_counted = moments.iter().any(|moment| value(moment) > 0);
+        line(name, &|moment| Some(value(moment) as f64).filter(|_| is_counted))
+    };
     let latencies = |of: fn(&Moment) -> Percentiles| {
         let value = |share: fn(Percentiles) -> f64| {
             move |moment: &Moment| Some(share(of(moment))).filter(|value| *value > 0.0)
@@ -92,31 +107,24 @@ fn of_moments(moments: &[Moment]) -> [Plot; 5] {
         ]
     };
     let plot = |title, unit, is_log, lines| Plot { title, unit, is_log, lines };
+    let sends = vec![
+        count("sends", |moment| moment.begun),
+        count("acknowledged", |moment| moment.acknowledged),
+        count("deliveries", |moment| moment.deliveries),
+    ];
+    let sessions = vec![count("begun", |moment| moment.opened), count("welcome", |moment| moment.welcome)];
+    let memory = line("resident", &|moment| Some(moment.resident_bytes? as f64 / 1e6));
+    let cores = line("cores", &|moment| moment.cores);
+    let from_due = "ms from when it was due";
+    let from_send = "ms from when the send was due";
     [
-        plot(
-            "Throughput",
-            "a second",
-            false,
-            vec![
-                count("sends", |moment| moment.begun),
-                count("acknowledged", |moment| moment.acknowledged),
-                count("deliveries", |moment| moment.deliveries),
-            ],
-        ),
-        plot("Acknowledged within", "ms from when it was due", true, latencies(|moment| moment.acks_ms)),
-        plot(
-            "Delivered within",
-            "ms from when the send was due",
-            true,
-            latencies(|moment| moment.deliveries_ms),
-        ),
-        plot(
-            "The gateway's memory",
-            "MB resident",
-            false,
-            vec![line("resident", &|moment| Some(moment.resident_bytes? as f64 / 1e6))],
-        ),
-        plot("The gateway's processor", "cores busy", false, vec![line("cores", &|moment| moment.cores)]),
+        plot("Sessions", "a second", false, sessions),
+        plot("Welcome within", from_due, true, latencies(|moment| moment.welcomes_ms)),
+        plot("Throughput", "a second", false, sends),
+        plot("Acknowledged within", from_due, true, latencies(|moment| moment.acks_ms)),
+        plot("Delivered within", from_send, true, latencies(|moment| moment.deliveries_ms)),
+        plot("The gateway's memory", "MB resident", false, vec![memory]),
+        plot("The gateway's processor", "cores busy", false, vec![cores]),
     ]
 }
 

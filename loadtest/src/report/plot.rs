@@ -5,13 +5,13 @@ use std::fmt::Write;
 use super::number;
 
 /// The picture's size, in its own units; a page scales it.
-const WIDTH: f64 = 760.0;
-const HEIGHT: f64 = 240.0;
+pub(super) const WIDTH: f64 = 760.0;
+pub(super) const HEIGHT: f64 = 240.0;
 /// Room for the labels.
-const LEFT: f64 = 70.0;
-const RIGHT: f64 = 12.0;
-const TOP: f64 = 10.0;
-const BOTTOM: f64 = 28.0;
+pub(super) const LEFT: f64 = 70.0;
+pub(super) const RIGHT: f64 = 12.0;
+pub(super) const TOP: f64 = 10.0;
+pub(super) const BOTTOM: f64 = 28.0;
 /// A line has no more points than can be told apart.
 const POINTS_MAX: usize = 700;
 
@@ -61,18 +61,7 @@ impl Plot {
                 "<rect class=\"shade\" x=\"{LEFT}\" y=\"{TOP}\" width=\"{width:.1}\" height=\"{height}\"/>"
             );
         }
-        for value in &scale.ticks {
-            let y = scale.y(*value);
-            let right = WIDTH - RIGHT;
-            let _ = write!(
-                svg,
-                "<path class=\"grid\" d=\"M{LEFT} {y:.1}H{right}\"/>\
-                 <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-                LEFT - 8.0,
-                y + 4.0,
-                number(*value)
-            );
-        }
+        scale.grid(&mut svg);
         for second in ticks(0.0, (seconds.max(2) - 1) as f64, 8).into_iter().filter(|it| it.fract() == 0.0) {
             let _ = write!(
                 svg,
@@ -109,7 +98,7 @@ fn path(values: &[Option<f64>], x: impl Fn(f64) -> f64, scale: &Scale) -> String
 }
 
 /// From values to heights.
-struct Scale {
+pub(super) struct Scale {
     is_log: bool,
     low: f64,
     high: f64,
@@ -117,7 +106,7 @@ struct Scale {
 }
 
 impl Scale {
-    fn of(plot: &Plot) -> Self {
+    pub(super) fn of(plot: &Plot) -> Self {
         let values = || plot.lines.iter().flat_map(|line| line.values.iter().flatten().copied());
         let most = values().fold(0.0, f64::max);
         if !plot.is_log {
@@ -135,7 +124,22 @@ impl Scale {
         Self { is_log: true, low, high, ticks: decades }
     }
 
-    fn y(&self, value: f64) -> f64 {
+    /// A line across the picture for each round value, and the value beside it.
+    pub(super) fn grid(&self, svg: &mut String) {
+        for value in &self.ticks {
+            let (y, right) = (self.y(*value), WIDTH - RIGHT);
+            let _ = write!(
+                svg,
+                "<path class=\"grid\" d=\"M{LEFT} {y:.1}H{right}\"/>\
+                 <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
+                LEFT - 8.0,
+                y + 4.0,
+                number(*value)
+            );
+        }
+    }
+
+    pub(super) fn y(&self, value: f64) -> f64 {
         let value = if self.is_log { value.log10() } else { value };
         let share = ((value - self.low) / (self.high - self.low)).clamp(0.0, 1.0);
         TOP + (1.0 - share) * (HEIGHT - TOP - BOTTOM)
@@ -143,7 +147,7 @@ impl Scale {
 }
 
 /// Round numbers from one to the other, about so many (Heckbert, "Nice Numbers for Graph Labels", Graphics Gems 1990).
-fn ticks(from: f64, to: f64, about: usize) -> Vec<f64> {
+pub(super) fn ticks(from: f64, to: f64, about: usize) -> Vec<f64> {
     let rough = (to - from) / about as f64;
     let magnitude = 10f64.powf(rough.log10().floor());
     let step = [1.0, 2.0, 5.0, 10.0].map(|nice| nice * magnitude);

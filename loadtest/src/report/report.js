@@ -1,6 +1,6 @@
 // Under the pointer, every plot says its values of that second. Left and right as in plot.rs.
 const WIDTH = 760, LEFT = 70, RIGHT = 12, TOP = 10, BOTTOM = 212;
-const figures = [...document.querySelectorAll("figure")].map((figure) => {
+const figures = [...document.querySelectorAll("figure[data-seconds]")].map((figure) => {
     const at = document.createElementNS("http://www.w3.org/2000/svg", "path");
     at.setAttribute("class", "at");
     const svg = figure.querySelector("svg");
@@ -8,7 +8,7 @@ const figures = [...document.querySelectorAll("figure")].map((figure) => {
     const keys = [...figure.querySelectorAll(".key")];
     return { svg, at, keys: keys.map((key) => ({ out: key.querySelector("output"), values: key.dataset.values.split(" ") })) };
 });
-const seconds = Number(document.querySelector("figure")?.dataset.seconds ?? 0);
+const seconds = Number(document.querySelector("figure[data-seconds]")?.dataset.seconds ?? 0);
 const show = (second) => {
     const x = LEFT + (second / Math.max(seconds - 1, 1)) * (WIDTH - LEFT - RIGHT);
     for (const { at, keys } of figures) {

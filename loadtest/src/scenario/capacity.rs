@@ -8,8 +8,9 @@
 use anyhow::bail;
 use clap::Args;
 
-use super::{Target, idle, sends};
+use super::{Started, idle, sends};
 use crate::drive::lead::Run;
+use crate::report::search::{Search, Try};
 use crate::report::{Figure, Table};
 
 /// The share of a node's cores and memory that may be spent: the rest is for bursts, reconnecting clients and the system.
@@ -28,7 +29,7 @@ const EXTRA_MEMBERS: u64 = 8;
 #[derive(Args, Clone, Debug)]
 pub struct Capacity {
     #[command(flatten)]
-    target: Target,
+    gateway: Started,
     /// Cores of the node that is asked about
     #[arg(long, default_value_t = 8)]
     cores: u64,
@@ -74,17 +75,12 @@ struct Costs {
 
 /// Runs it.
 pub fn run(capacity: &Capacity) -> anyhow::Result<Table> {
-    if capacity.target.start.is_none() {
-        bail!(
-            "capacity measures the gateway's memory and processor time, so it starts it itself: --start PROGRAM"
-        );
-    }
     if capacity.members < 2 {
         bail!("a room has at least two members (--members)");
     }
     eprintln!("1. sessions at rest");
     let idle = idle::measure(&idle::Idle {
-        target: capacity.target.clone(),
+        target: capacity.gateway.target(),
         small: capacity.idle_sessions / 4,
         large: capacity.idle_sessions,
         rooms: 20,
@@ -131,19 +127,21 @@ pub fn run(capacity: &Capacity) -> anyhow::Result<Table> {
         Figure::new("a message on disk", costs.log_bytes, "bytes of the log"),
     ];
     figures.extend(capacity.node(&costs));
-    Ok(Table::new("capacity", figures))
+    let Knee { rate, tries, .. } = knee;
+    Ok(Table::new("capacity", figures).with_search(Search { tries, bound_ms: capacity.p99_ms, knee: rate }))
 }
 
 /// The highest rate that answers in time.
 struct Knee {
     rate: u64,
     good: Option<sends::Outcome>,
+    tries: Vec<Try>,
 }
 
 impl Capacity {
     fn measure(&self, rate: u64, members: u64) -> anyhow::Result<sends::Outcome> {
         sends::measure(&sends::Sends {
-            target: self.target.clone(),
+            target: self.gateway.target(),
             rate,
             sessions: self.sessions,
             rooms: 2_000,
@@ -155,21 +153,21 @@ impl Capacity {
 
     /// Doubles the rate until sends take too long, and then halves the space between.
     fn knee(&self) -> anyhow::Result<Knee> {
-        let mut knee = Knee { rate: 0, good: None };
+        let mut knee = Knee { rate: 0, good: None, tries: Vec::new() };
         let mut bad = None;
         let mut rate = FIRST_RATE;
         let mut halvings = 0;
         while halvings < HALVINGS {
-            let mut outcome = self.measure(rate, 2)?;
+            let mut outcome = self.attempt(rate, &mut knee.tries)?;
             if !self.is_in_time(rate, &outcome) {
                 // Once may be somebody else's doing.
-                outcome = self.measure(rate, 2)?;
+                outcome = self.attempt(rate, &mut knee.tries)?;
             }
             let in_time = self.is_in_time(rate, &outcome);
             let verdict = if in_time { "in time" } else { "too late, twice" };
             eprintln!("   {rate} sends/s: 99 % within {:.1} ms: {verdict}", outcome.drive.ack_ms(0.99));
             match in_time {
-                true => knee = Knee { rate, good: Some(outcome) },
+                true => (knee.rate, knee.good) = (rate, Some(outcome)),
                 false => bad = Some(rate),
             }
             rate = match bad {
@@ -181,6 +179,13 @@ impl Capacity {
             };
         }
         Ok(knee)
+    }
+
+    fn attempt(&self, rate: u64, tries: &mut Vec<Try>) -> anyhow::Result<sends::Outcome> {
+        let outcome = self.measure(rate, 2)?;
+        let is_in_time = self.is_in_time(rate, &outcome);
+        tries.push(Try { rate, p99_ms: outcome.drive.ack_ms(0.99), is_in_time });
+        Ok(outcome)
     }
 
     fn is_in_time(&self, rate: u64, outcome: &sends::Outcome) -> bool {
@@ -242,7 +247,7 @@ mod tests {
             delivery_us: 4.0,
             log_bytes: 200.0,
         };
-        Cli::parse_from(["capacity"].iter().chain(args)).capacity.node(&costs)
+        Cli::parse_from(["capacity", "--start", "carillon"].iter().chain(args)).capacity.node(&costs)
     }
 
     fn value(figures: &[Figure], name: &str) -> f64 {

@@ -11,10 +11,12 @@ use serde::{Deserialize, Serialize};
 
 use super::Target;
 use crate::clock::now_us;
-use crate::drive::LATENCY_MAX_US;
+use crate::drive::lead::LEAD;
+use crate::drive::{LATENCY_MAX_US, Timing};
 use crate::fleet::Fleet;
 use crate::pace::Pace;
 use crate::report::{Figure, Recorded, Table};
+use crate::timeline::{Second, Timeline};
 use crate::worker::{self, Order, Report, Sessions};
 
 /// How long a session may take to be welcome.
@@ -48,6 +50,7 @@ pub struct Load {
     per_s: Option<f64>,
     opening: u64,
     seconds: u64,
+    start_us: u64,
 }
 
 /// What a worker measured.
@@ -67,6 +70,9 @@ pub fn run(connect: &Connect) -> anyhow::Result<Table> {
     let mut workers = worker::start(connect.workers)?;
     let cpu = gateway.pid().map(|_| gateway.cpu()).transpose()?;
     eprintln!("sessions come and go for {} s", connect.seconds);
+    let timing = Timing { ramp_s: 0, warm_up_s: 0, seconds: connect.seconds };
+    let mut timeline = Timeline::start(&gateway, timing)?;
+    let start_us = now_us() + LEAD.as_micros() as u64;
     for (index, worker) in (0..).zip(&mut workers) {
         let sessions = Sessions {
             address: gateway.address,
@@ -77,8 +83,12 @@ pub fn run(connect: &Connect) -> anyhow::Result<Table> {
             count: USERS,
         };
         let per_s = (connect.rate > 0).then(|| connect.rate as f64 / connect.workers as f64);
-        let load = Load { sessions, per_s, opening: connect.opening, seconds: connect.seconds };
+        let load = Load { sessions, per_s, opening: connect.opening, seconds: connect.seconds, start_us };
         worker.order(&Order::Connect(load))?;
+    }
+    for _ in 0..connect.seconds {
+        let seconds = workers.iter_mut().map(worker::second).collect::<Result<Vec<_>, _>>()?;
+        timeline.second(&gateway, seconds)?;
     }
     let (mut welcomes, mut lost, mut why_lost) = (Recorded::default(), 0, None);
     for worker in &mut workers {
@@ -105,13 +115,20 @@ pub fn run(connect: &Connect) -> anyhow::Result<Table> {
         let each = (gateway.cpu()? - before).as_secs_f64() * 1e6 / welcomes.len().max(1) as f64;
         figures.push(Figure::new("the gateway's processor time", each, "µs a session"));
     }
-    Ok(Table::new("connect", figures))
+    Ok(Table::new("connect", figures).with_moments(timeline.into_moments()))
 }
 
-/// A worker's side: as soon as a session is welcome, its place is free for the next, and it ends when that begins.
-pub fn connect(fleet: &mut Fleet, load: &Load) -> anyhow::Result<Measured> {
+/// A worker's side: as soon as a session is welcome, its place is free for the next, and it ends when that begins. Says
+/// every second how it went.
+pub fn connect(
+    fleet: &mut Fleet,
+    load: &Load,
+    mut each_second: impl FnMut(Second) -> anyhow::Result<()>,
+) -> anyhow::Result<Measured> {
     let place = load.sessions.place()?;
-    let start_us = now_us();
+    let start_us = load.start_us;
+    std::thread::sleep(Duration::from_micros(start_us.saturating_sub(now_us())));
+    let mut this_second = ThisSecond::new(start_us)?;
     let end_us = start_us + load.seconds * 1_000_000;
     let mut pace = load.per_s.map(|per_s| Pace::new(per_s, 0, start_us));
     let mut free: Vec<usize> = (0..load.opening as usize).rev().collect();
@@ -133,6 +150,7 @@ pub fn connect(fleet: &mut Fleet, load: &Load) -> anyhow::Result<Measured> {
             let user = load.sessions.first_user + begun % load.sessions.count;
             fleet.connect_at(&place, number, user)?;
             begun += 1;
+            this_second.opened += 1;
         }
         let mut welcome = Vec::new();
         fleet.turn(Duration::from_millis(1), |number, _, frame| match frame {
@@ -141,7 +159,9 @@ pub fn connect(fleet: &mut Fleet, load: &Load) -> anyhow::Result<Measured> {
             _ => {}
         })?;
         for number in welcome {
-            welcomes.saturating_record(now_us() - due_us[number]);
+            let latency_us = now_us().saturating_sub(due_us[number]);
+            welcomes.saturating_record(latency_us);
+            this_second.welcomes_us.saturating_record(latency_us);
             free.push(number);
         }
         for number in std::mem::take(&mut fleet.lost) {
@@ -152,10 +172,39 @@ pub fn connect(fleet: &mut Fleet, load: &Load) -> anyhow::Result<Measured> {
                 free.push(number);
             }
         }
+        while now_us() >= this_second.end_us && this_second.end_us <= end_us {
+            each_second(this_second.take())?;
+        }
         if Instant::now() > deadline {
             bail!("sessions were not welcome within {PATIENCE:?}");
         }
     }
+    while this_second.end_us <= end_us {
+        each_second(this_second.take())?;
+    }
     measured.welcomes_us = Recorded::of(&welcomes);
     Ok(measured)
+}
+
+/// What happened in the second that is not over.
+struct ThisSecond {
+    end_us: u64,
+    opened: u64,
+    welcomes_us: Histogram<u64>,
+}
+
+impl ThisSecond {
+    fn new(start_us: u64) -> anyhow::Result<Self> {
+        let welcomes_us = Histogram::new_with_max(LATENCY_MAX_US, 3)?;
+        Ok(Self { end_us: start_us + 1_000_000, opened: 0, welcomes_us })
+    }
+
+    /// It is over, and the next one begins.
+    fn take(&mut self) -> Second {
+        self.end_us += 1_000_000;
+        let opened = std::mem::take(&mut self.opened);
+        let (welcome, welcomes_us) = (self.welcomes_us.len(), Recorded::of(&self.welcomes_us));
+        self.welcomes_us.reset();
+        Second { opened, welcome, welcomes_us, ..Second::default() }
+    }
 }

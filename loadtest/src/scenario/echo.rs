@@ -93,7 +93,8 @@ const TUNGSTENITE: Library = Library {
 /// Runs it.
 pub fn run(echo: &Echo) -> anyhow::Result<Table> {
     let contest = Talking::begin(&echo.talk, echo.bytes as usize)?.contest(echo.outstanding, echo.length)?;
-    Ok(Table::new("echo", contest.figures()).shown(contest.to_string()))
+    let missing = contest.missing().cloned();
+    Ok(Table::new("echo", contest.figures()).without(missing).shown(contest.to_string()))
 }
 
 /// Every server that is there, with its connections.
@@ -118,7 +119,12 @@ impl Talking {
         for (library, given) in all {
             match library.program(given.as_deref())? {
                 Some(program) => {
-                    talking.servers.push(Echoes::begin(library, &program, talk.connections, bytes)?)
+                    let name = library.name;
+                    match Echoes::begin(library, &program, talk.connections, bytes) {
+                        Ok(server) => talking.servers.push(server),
+                        Err(error) if name == CARILLON.name => return Err(error),
+                        Err(error) => talking.missing.push(Missing::no_part(name, &error)),
+                    }
                 }
                 None if library.name == CARILLON.name => {
                     bail!("Carillon's echo server is missing: {}", library.how)
@@ -129,13 +135,15 @@ impl Talking {
         Ok(talking)
     }
 
-    /// Has them all send back, with so many messages outstanding on each connection.
+    /// Has them all send back, with so many messages outstanding on each connection; who fails takes no further part.
     pub fn contest(&mut self, outstanding: u64, length: Length) -> anyhow::Result<Contest> {
         let Self { connections, bytes, .. } = self;
         let work =
             format!("echo of {bytes} bytes, {connections} connections, {outstanding} outstanding on each");
         let contest = Contest::hold(work, UNIT, &mut self.servers, outstanding, length)?;
-        Ok(contest.without(self.missing.clone()))
+        let contest = contest.without(&self.missing);
+        self.missing = contest.missing().cloned().collect();
+        Ok(contest)
     }
 }
 

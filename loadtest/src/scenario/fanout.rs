@@ -16,10 +16,9 @@ mod sockudo;
 use std::fmt;
 use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::Args;
 
-use super::Target;
+use super::Started;
 use crate::contest::{Contest, Length, Missing, Unit};
 use crate::report::{Figure, Table, number, verdict};
 use side::{Order, Side, Who};
@@ -32,7 +31,7 @@ const MEMORY_GOAL: f64 = 20.0;
 #[derive(Args, Clone, Debug)]
 pub struct Fanout {
     #[command(flatten)]
-    target: Target,
+    gateway: Started,
     #[command(flatten)]
     room: Room,
     /// Messages that the sender has outstanding
@@ -92,11 +91,12 @@ impl Peers {
 
 /// Runs it.
 pub fn run(fanout: &Fanout) -> anyhow::Result<Table> {
-    let mut gathered = Gathered::gather(&fanout.target, fanout.room, &fanout.peers)?;
-    let contest = gathered.contest(fanout.outstanding, fanout.length)?;
+    let mut gathered = Gathered::gather(&fanout.gateway, fanout.room, &fanout.peers)?;
     let memory = gathered.memory();
+    let contest = gathered.contest(fanout.outstanding, fanout.length)?;
     let figures = contest.figures().into_iter().chain(memory.figures()).collect();
-    Ok(Table::new("fanout", figures).shown(format!("{contest}\n{memory}")))
+    let missing = contest.missing().cloned();
+    Ok(Table::new("fanout", figures).without(missing).shown(format!("{contest}\n{memory}")))
 }
 
 /// Every server that is there, with its subscribers.
@@ -108,20 +108,18 @@ pub struct Gathered {
 
 impl Gathered {
     /// Starts them all, one after the other, and lets everyone in.
-    pub fn gather(target: &Target, room: Room, peers: &Peers) -> anyhow::Result<Self> {
-        let program = target.start.as_deref().context("all servers are started here: --start PROGRAM")?;
-        let carillon = Who::Carillon { program: program.to_owned(), flags: target.flags.clone() };
+    pub fn gather(gateway: &Started, room: Room, peers: &Peers) -> anyhow::Result<Self> {
+        let carillon = Who::Carillon { program: gateway.start.clone(), flags: gateway.flags.clone() };
         let order = |who| {
             let Room { subscribers, bytes } = room;
-            Order { who, transport: target.transport, is_tls: target.is_tls(), subscribers, bytes }
+            Order { who, transport: gateway.transport, is_tls: gateway.tls, subscribers, bytes }
         };
         let sides = vec![Side::start(order(carillon))?, Side::start(order(Who::Floor))?];
         let mut gathered = Self { sides, room, missing: Vec::new() };
         for peer in peers.all() {
             let started = peer.and_then(|who| {
                 let name = who.name();
-                let failed = |error| Missing { name, why: format!("took no part: {error:#}") };
-                Side::start(order(who)).map_err(failed)
+                Side::start(order(who)).map_err(|error| Missing::no_part(name, &error))
             });
             match started {
                 Ok(side) => gathered.sides.push(side),
@@ -131,13 +129,16 @@ impl Gathered {
         Ok(gathered)
     }
 
-    /// Has them all deliver, with so many messages outstanding.
+    /// Has them all deliver, with so many messages outstanding; who fails takes no further part.
     pub fn contest(&mut self, outstanding: u64, length: Length) -> anyhow::Result<Contest> {
         let Room { subscribers, bytes } = self.room;
         let work =
             format!("fan-out of {bytes} bytes to {subscribers} subscribers, {outstanding} outstanding");
         let contest = Contest::hold(work, UNIT, &mut self.sides, outstanding, length)?;
-        Ok(contest.without(self.missing.clone()))
+        let contest = contest.without(&self.missing);
+        // Who failed takes no part in the next one either.
+        self.missing = contest.missing().cloned().collect();
+        Ok(contest)
     }
 
     /// What their subscribers took.

@@ -20,7 +20,7 @@ const ROOMS_AT_ONCE: u64 = 256;
 
 /// The store's cache fills as sessions come back, up to its size: at its smallest it does so before the first reading, and
 /// what is measured after that is sessions.
-const SMALL_CACHE: &str = "--store-cache-bytes=1048576";
+pub(super) const SMALL_CACHE: &str = "--store-cache-bytes=1048576";
 
 /// What to measure.
 #[derive(Args, Clone, Debug)]
@@ -165,7 +165,7 @@ pub fn measure(idle: &Idle) -> anyhow::Result<Outcome> {
     eprintln!("the gateway starts again, with the rooms on disk");
     gateway.restart()?;
     let before = gateway.resident_bytes()?;
-    let kernel_before = kernel()?;
+    let kernel_before = gateway::kernel_bytes()?;
     let mut few = worker::start(idle.workers)?;
     open(idle, &mut few, &sessions, 0, idle.small)?;
     rest(idle.rest, idle.small);
@@ -185,7 +185,7 @@ pub fn measure(idle: &Idle) -> anyhow::Result<Outcome> {
     let (cpu, cpu_for) = (gateway.cpu()?, Duration::from_secs(10));
     std::thread::sleep(cpu_for);
     let cpu_us_per_s = (gateway.cpu()? - cpu).as_micros() as f64 / cpu_for.as_secs_f64();
-    let kernel_after = kernel()?;
+    let kernel_after = gateway::kernel_bytes()?;
     let stats = gateway.stats()?;
     let connected = stats["connections"].as_u64().context("no count of connections")?;
     anyhow::ensure!(connected >= idle.large, "only {connected} connections are left");
@@ -231,15 +231,11 @@ fn open(
     worker::wait(workers)
 }
 
-fn rest(seconds: u64, size: u64) {
+/// Lets sessions be, and says how long still.
+pub(super) fn rest(seconds: u64, size: u64) {
     for left in (1..=seconds).rev() {
         eprint!("\r{size} sessions are open; {left} s of rest ");
         std::thread::sleep(Duration::from_secs(1));
     }
     eprintln!("\r{size} sessions are open and at rest      ");
-}
-
-/// What the kernel's slabs take, in bytes.
-fn kernel() -> anyhow::Result<u64> {
-    gateway::bytes_in("/proc/meminfo", "Slab:")
 }

@@ -6,6 +6,7 @@ pub mod chat;
 pub mod connect;
 pub mod echo;
 pub mod fanout;
+pub mod hold;
 pub mod idle;
 pub mod kills;
 pub mod peers;
@@ -57,6 +58,32 @@ pub struct Target {
     /// Talk over TLS to whoever answers, whatever certificate it shows
     #[arg(long, conflicts_with = "tls")]
     pub tls_any: bool,
+}
+
+/// A gateway that the scenario starts itself: on its core, several times, or several of them.
+#[derive(Args, Clone, Debug)]
+pub struct Started {
+    /// The gateway's program (carillon), started for the run, on a free port and in a temporary folder
+    #[arg(long, value_name = "PROGRAM")]
+    pub start: PathBuf,
+    /// A flag for it, such as --flag=--shards=1; may be repeated
+    #[arg(long = "flag", value_name = "FLAG", allow_hyphen_values = true)]
+    pub flags: Vec<String>,
+    /// How clients talk
+    #[arg(long, value_enum, default_value = "ws")]
+    pub transport: Transport,
+    /// Talk over TLS (wss, or raw), with a certificate made for the run
+    #[arg(long)]
+    pub tls: bool,
+}
+
+impl Started {
+    /// The same for a scenario that could also drive one that runs.
+    pub fn target(&self) -> Target {
+        let Self { start, flags, transport, tls } = self.clone();
+        let (address, data, tls) = (None, None, tls.then_some(None));
+        Target { start: Some(start), address, data, flags, transport, tls, tls_any: false }
+    }
 }
 
 impl Target {

@@ -3,7 +3,7 @@
 
 use clap::Args;
 
-use super::Target;
+use super::Started;
 use super::echo::{Talk, Talking};
 use super::fanout::{Gathered, Peers, Room};
 use crate::contest::{Contest, Length};
@@ -28,7 +28,7 @@ Who is not there is said to be missing. All servers have core 0, one after the o
 #[command(after_help = EXAMPLE)]
 pub struct Compared {
     #[command(flatten)]
-    target: Target,
+    gateway: Started,
     #[command(flatten)]
     peers: Peers,
     #[command(flatten)]
@@ -42,14 +42,15 @@ pub struct Compared {
 /// Runs it.
 pub fn run(compared: &Compared) -> anyhow::Result<Table> {
     let mut contests = echoes(compared)?;
-    let mut gathered = Gathered::gather(&compared.target, compared.room, &compared.peers)?;
+    let mut gathered = Gathered::gather(&compared.gateway, compared.room, &compared.peers)?;
+    let memory = gathered.memory();
     for outstanding in OUTSTANDING {
         contests.push(gathered.contest(outstanding, compared.length)?);
     }
-    let memory = gathered.memory();
     let figures = contests.iter().flat_map(|contest| contest.figures()).chain(memory.figures()).collect();
     let shown: String = contests.iter().map(|contest| format!("{contest}\n")).collect();
-    Ok(Table::new("peers", figures).shown(format!("{shown}{memory}")))
+    let missing = contests.iter().flat_map(|contest| contest.missing()).cloned();
+    Ok(Table::new("peers", figures).without(missing).shown(format!("{shown}{memory}")))
 }
 
 /// The echo servers are gone again when the others come.

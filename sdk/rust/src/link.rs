@@ -151,7 +151,8 @@ impl Socket {
                 if !bytes.is_empty() {
                     socket.send(Message::binary(bytes)).await.map_err(text)?;
                 }
-                socket.close(None).await.map_err(text)
+                // Of the stream itself: with some features a box of one closes as a sink does, without the frame.
+                WebSocketStream::close(socket, None).await.map_err(text)
             }
         }
     }

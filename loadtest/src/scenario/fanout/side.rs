@@ -7,6 +7,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::peer::{self, Peer};
@@ -96,13 +97,14 @@ impl Side {
         let orders = process.stdin.take();
         let reports = BufReader::new(process.stdout.take().context("no output")?).lines();
         let mut side = Self { who: order.who, process, orders, reports, bytes_per_subscriber: 0.0 };
-        side.bytes_per_subscriber = side.report()?.parse()?;
+        side.bytes_per_subscriber = side.report()?;
         Ok(side)
     }
 
-    fn report(&mut self) -> anyhow::Result<String> {
-        let line = self.reports.next();
-        Ok(line.with_context(|| format!("{}'s clients have died; see above", self.who.name()))??)
+    fn report<T: DeserializeOwned>(&mut self) -> anyhow::Result<T> {
+        let line = self.reports.next().context("its clients have died; see above")??;
+        let report: Result<T, String> = serde_json::from_str(&line)?;
+        report.map_err(anyhow::Error::msg)
     }
 }
 
@@ -117,7 +119,7 @@ impl Contender for Side {
 
     fn turn(&mut self, load: Load) -> anyhow::Result<Turn> {
         writeln!(self.orders.as_mut().context("no input")?, "{}", serde_json::to_string(&load)?)?;
-        Ok(serde_json::from_str(&self.report()?)?)
+        self.report()
     }
 }
 
@@ -134,16 +136,33 @@ impl Drop for Side {
     }
 }
 
-/// A side's own process: a turn for every line that comes, until no more do.
+/// A side's own process: a turn for every line that comes, until no more do, or one fails.
 pub fn run(order: &str) -> anyhow::Result<()> {
     let order: Order = serde_json::from_str(order)?;
     cores::drive_from_here();
-    let mut peer = order.who.start(&order).with_context(|| format!("{} did not start", order.who.name()))?;
-    let bytes = peer::gather(&mut *peer, order.subscribers).context(order.who.name())?;
-    writeln!(std::io::stdout(), "{bytes}")?;
+    let started = order.who.start(&order).context("it did not start");
+    let gathered = started.and_then(|mut peer| {
+        let bytes = peer::gather(&mut *peer, order.subscribers)?;
+        Ok((peer, bytes))
+    });
+    let mut peer = match gathered {
+        Ok((peer, bytes)) => {
+            say(&Ok(bytes))?;
+            peer
+        }
+        Err(error) => return say::<f64>(&Err(error)),
+    };
     for line in std::io::stdin().lines() {
         let turn = peer::turn(&mut *peer, order.subscribers, serde_json::from_str(&line?)?);
-        writeln!(std::io::stdout(), "{}", serde_json::to_string(&turn.context(order.who.name())?)?)?;
+        say(&turn)?;
+        if turn.is_err() {
+            break;
+        }
     }
     Ok(())
+}
+
+fn say<T: Serialize>(report: &anyhow::Result<T>) -> anyhow::Result<()> {
+    let report = report.as_ref().map_err(|error| format!("{error:#}"));
+    Ok(writeln!(std::io::stdout(), "{}", serde_json::to_string(&report)?)?)
 }

@@ -1,0 +1,461 @@
+//! Which partitions this node is the home of: it follows the view, takes over what should be its own and releases what
+//! should not, in order.
+//!
+//! ```text
+//!                    view: mine                        log.take, archived, read again
+//!   elsewhere ───────────────────────► taking ───────────────────────────────────────► here
+//!       ▲    ◄── view: another's ─────────┘                                              │
+//!       └──────── log.release, told to the next ◄── leaving ◄── view: another's ─────────┤
+//!       └──────────────────── the log says that another took it, or we were silent ──────┘
+//! ```
+//!
+//! Nothing of this is needed for what is true: a node that is late, or wrong about the view, is stopped by the log's fence.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use carillon_storage::{Partition, Positions};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+use super::view::{NodeId, View};
+use super::{Peers, Target, wire};
+use crate::home::ledger::Gone;
+use crate::log::{Batch, HomeLog, LogError, TakenOver};
+use crate::mailbox::Mailbox;
+use crate::shard::Node;
+use crate::shard::message::{Message, Taken};
+
+/// How long a new home waits for the one before to release in order, where that lives.
+const HAND_OVER_WITHIN: Duration = Duration::from_secs(2);
+/// After what went wrong with a take-over, and before what another took is taken again.
+const AGAIN_AFTER: Duration = Duration::from_millis(250);
+/// How often it is noted how far deliveries have got.
+const NOTE_EVERY: Duration = Duration::from_secs(1);
+/// What became durable so long ago counts as delivered: longer than a node that dies may have kept it to itself.
+const DELIVERED_AFTER: usize = 10;
+/// Read at a time of what may not have been delivered.
+const READ_BYTES: usize = 1 << 20;
+
+/// What the node hears from others about homes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// A node has announced all its users of a partition.
+    Announced(NodeId, Partition),
+    /// A node has released a partition, or has nothing of it.
+    Released(NodeId, Partition),
+    /// A link is open.
+    Opened(NodeId),
+    /// A link is lost.
+    Lost(NodeId),
+}
+
+/// How a node stands in its cluster.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Standing {
+    /// How many nodes it sees, itself among them.
+    pub nodes: usize,
+    /// Whether the others see it.
+    pub is_member: bool,
+    /// Of how many partitions it is the home.
+    pub here: usize,
+    /// How many are on their way here or away.
+    pub moving: usize,
+}
+
+impl Standing {
+    /// Whether everything that should be here is.
+    pub fn is_settled(self) -> bool {
+        self.is_member && self.moving == 0
+    }
+}
+
+/// How this node stands to a partition.
+enum State {
+    Elsewhere,
+    Taking(AbortHandle),
+    Here,
+    Leaving,
+}
+
+/// What the node's homes follow.
+pub struct Follows {
+    /// Who lives.
+    pub views: watch::Receiver<Arc<View>>,
+    /// What others say.
+    pub events: mpsc::UnboundedReceiver<Event>,
+    /// Resolves when the node leaves.
+    pub stop: oneshot::Receiver<()>,
+}
+
+/// The homes of one node.
+pub struct Homes {
+    node: Arc<Node>,
+    log: Arc<dyn HomeLog>,
+    peers: Arc<dyn Peers>,
+    mailboxes: Arc<[Mailbox<Message>]>,
+    applied: watch::Receiver<Positions>,
+    view: Arc<View>,
+    states: Vec<State>,
+    taking: JoinSet<(Partition, TakenOver, Vec<Batch>)>,
+    gone: mpsc::UnboundedSender<Gone>,
+    /// How this node stands in the cluster.
+    standing: watch::Sender<Standing>,
+    /// Take-overs that wait for the home before.
+    releases: HashMap<Partition, oneshot::Sender<()>>,
+    /// Nodes that have not announced their users of a partition of ours.
+    unannounced: HashMap<Partition, HashSet<NodeId>>,
+    /// Nodes to which the link was lost, and that may be alive.
+    lost: HashSet<NodeId>,
+    /// Where the log stood at each of the last notes.
+    noted: VecDeque<Positions>,
+}
+
+impl Homes {
+    /// The homes of a node that has none yet.
+    pub fn new(
+        node: Arc<Node>,
+        log: Arc<dyn HomeLog>,
+        peers: Arc<dyn Peers>,
+        mailboxes: Arc<[Mailbox<Message>]>,
+    ) -> (Self, mpsc::UnboundedReceiver<Gone>, watch::Receiver<Standing>) {
+        let partitions = node.route.partitions;
+        let (gone, went) = mpsc::unbounded_channel();
+        let (standing, stands) = watch::channel(Standing::default());
+        let homes = Self {
+            applied: node.archived.clone(),
+            log,
+            peers,
+            mailboxes,
+            view: Arc::new(View::new([], partitions)),
+            states: (0..partitions).map(|_| State::Elsewhere).collect(),
+            taking: JoinSet::new(),
+            gone,
+            standing,
+            releases: HashMap::new(),
+            unannounced: HashMap::new(),
+            lost: HashSet::new(),
+            noted: VecDeque::new(),
+            node,
+        };
+        (homes, went, stands)
+    }
+
+    /// Follows the view until the node leaves and has released everything, or cannot in time.
+    pub async fn run(mut self, mut follows: Follows, mut went: mpsc::UnboundedReceiver<Gone>) {
+        let mut notes = interval(NOTE_EVERY);
+        notes.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                Ok(()) = follows.views.changed() => {
+                    let view = Arc::clone(&follows.views.borrow_and_update());
+                    self.follow(view).await;
+                }
+                Some(gone) = went.recv() => self.went(gone).await,
+                Some(event) = follows.events.recv() => self.hear(event).await,
+                Some(taken) = self.taking.join_next() => {
+                    if let Ok((partition, over, undelivered)) = taken {
+                        self.took(partition, over, undelivered).await;
+                    }
+                }
+                _ = notes.tick() => self.note(),
+                _ = &mut follows.stop => return,
+            }
+            let standing = self.standing();
+            self.standing.send_if_modified(|before| std::mem::replace(before, standing) != standing);
+        }
+    }
+
+    fn standing(&self) -> Standing {
+        let here = self.states.iter().filter(|state| matches!(state, State::Here)).count();
+        let moving =
+            self.states.iter().filter(|state| matches!(state, State::Taking(_) | State::Leaving)).count();
+        let is_member = self.view.node(self.me()).is_some();
+        Standing { nodes: self.view.nodes().len(), is_member, here, moving }
+    }
+
+    fn me(&self) -> NodeId {
+        self.node.route.me
+    }
+
+    /// Homes are where this view has them from now on.
+    async fn follow(&mut self, view: Arc<View>) {
+        let before = std::mem::replace(&mut self.view, Arc::clone(&view));
+        let me = self.me();
+        let gone: Vec<NodeId> =
+            before.nodes().iter().map(|node| node.id).filter(|&id| view.node(id).is_none()).collect();
+        for &node in &gone {
+            self.lost.remove(&node);
+            self.node.presence.forget_node(node);
+        }
+        let rehomed: Vec<Partition> =
+            (0..view.partitions()).filter(|&it| before.home_of(it) != view.home_of(it)).collect();
+        let others: HashSet<NodeId> =
+            view.nodes().iter().map(|node| node.id).filter(|&node| node != me).collect();
+        for &partition in &rehomed {
+            if view.home_of(partition) == Some(me) {
+                self.node.presence.set_complete(partition, others.is_empty());
+                self.unannounced.insert(partition, others.clone());
+            } else {
+                self.unannounced.remove(&partition);
+                self.node.presence.set_complete(partition, true);
+            }
+        }
+        self.forget_announcements_of(&gone);
+        self.node.route.follow(&view);
+        let route = &self.node.route;
+        self.node.presence.forget(|user| view.home_of(route.partition_of_user(user)) != Some(me));
+        for node in gone {
+            self.tell_all(|| Message::PeerLost { node, is_alive: false }).await;
+        }
+        let all: Arc<[Partition]> = rehomed.clone().into();
+        self.tell_all(|| Message::Rehomed(Arc::clone(&all))).await;
+        for partition in rehomed {
+            self.head_for(partition, &before).await;
+        }
+    }
+
+    /// A partition's home should be another than before.
+    async fn head_for(&mut self, partition: Partition, before: &View) {
+        let is_mine = self.view.home_of(partition) == Some(self.me());
+        match &self.states[usize::from(partition)] {
+            State::Elsewhere if is_mine => {
+                // Who comes anew cannot know who was the home; it would be the one that would be without it.
+                let me = self.me();
+                let without_me = || {
+                    View::new(
+                        self.view.nodes().iter().filter(|it| it.id != me).cloned(),
+                        self.view.partitions(),
+                    )
+                };
+                let before = if before.nodes().is_empty() {
+                    without_me().home_of(partition)
+                } else {
+                    before.home_of(partition)
+                };
+                let before = before.filter(|&node| node != me && self.view.node(node).is_some());
+                self.start_taking(partition, before, Duration::ZERO);
+            }
+            State::Elsewhere => self.tell_released(partition),
+            State::Taking(task) if !is_mine => {
+                task.abort();
+                self.releases.remove(&partition);
+                self.states[usize::from(partition)] = State::Elsewhere;
+                // It may have been taken just now.
+                self.log.release(partition).await;
+                self.tell_released(partition);
+            }
+            State::Here if !is_mine => {
+                self.states[usize::from(partition)] = State::Leaving;
+                let shard = self.node.route.shard_of(partition);
+                self.tell(shard, Message::Release(partition)).await;
+            }
+            // What is leaving comes back when it has gone.
+            State::Taking(_) | State::Here | State::Leaving => {}
+        }
+    }
+
+    fn start_taking(&mut self, partition: Partition, before: Option<NodeId>, after: Duration) {
+        let released = before.map(|_| {
+            let (release, released) = oneshot::channel();
+            self.releases.insert(partition, release);
+            released
+        });
+        let (log, applied) = (Arc::clone(&self.log), self.applied.clone());
+        let task = self.taking.spawn(async move {
+            sleep(after).await;
+            if let Some(released) = released {
+                let _ = timeout(HAND_OVER_WITHIN, released).await;
+            }
+            let (over, undelivered) = take_over(log, partition, applied).await;
+            (partition, over, undelivered)
+        });
+        self.states[usize::from(partition)] = State::Taking(task);
+    }
+
+    async fn took(&mut self, partition: Partition, over: TakenOver, undelivered: Vec<Batch>) {
+        self.releases.remove(&partition);
+        if !matches!(self.states[usize::from(partition)], State::Taking(_)) {
+            return;
+        }
+        if self.view.home_of(partition) != Some(self.me()) {
+            self.states[usize::from(partition)] = State::Elsewhere;
+            self.log.release(partition).await;
+            return self.tell_released(partition);
+        }
+        self.states[usize::from(partition)] = State::Here;
+        tracing::info!(
+            partition,
+            epoch = over.epoch,
+            position = over.position,
+            again = undelivered.len(),
+            "this node is a partition's home"
+        );
+        let gone = self.gone.clone();
+        let taken = Taken { partition, position: over.position, undelivered, gone };
+        self.tell(self.node.route.shard_of(partition), Message::Take(taken)).await;
+    }
+
+    /// A shard decides about a partition no more.
+    async fn went(&mut self, gone: Gone) {
+        let Gone { partition, is_deposed } = gone;
+        self.log.release(partition).await;
+        self.states[usize::from(partition)] = State::Elsewhere;
+        if self.view.home_of(partition) == Some(self.me()) {
+            // Whoever took it sees another view, or sees us again soon.
+            let after = if is_deposed { AGAIN_AFTER } else { Duration::ZERO };
+            self.start_taking(partition, None, after);
+        } else {
+            self.tell_released(partition);
+        }
+    }
+
+    async fn hear(&mut self, event: Event) {
+        match event {
+            Event::Announced(node, partition) => {
+                if let Some(missing) = self.unannounced.get_mut(&partition) {
+                    missing.remove(&node);
+                    self.complete(partition);
+                }
+            }
+            Event::Released(_, partition) => {
+                if let Some(release) = self.releases.remove(&partition) {
+                    let _ = release.send(());
+                }
+            }
+            Event::Lost(node) => {
+                self.lost.insert(node);
+                self.tell_all(|| Message::PeerLost { node, is_alive: false }).await;
+            }
+            Event::Opened(node) => {
+                if self.lost.remove(&node) {
+                    tracing::warn!(%node, "the link to a node was lost and is there again; sessions here start anew");
+                    self.tell_all(|| Message::PeerLost { node, is_alive: true }).await;
+                    let theirs: Arc<[Partition]> = self.view.partitions_of(node).collect();
+                    self.tell_all(|| Message::Rehomed(Arc::clone(&theirs))).await;
+                }
+            }
+        }
+    }
+
+    fn forget_announcements_of(&mut self, gone: &[NodeId]) {
+        for missing in self.unannounced.values_mut() {
+            gone.iter().for_each(|node| {
+                missing.remove(node);
+            });
+        }
+        let all: Vec<Partition> = self.unannounced.keys().copied().collect();
+        all.into_iter().for_each(|partition| self.complete(partition));
+    }
+
+    /// A partition whose users every node has announced is complete.
+    fn complete(&mut self, partition: Partition) {
+        if self.unannounced.get(&partition).is_some_and(HashSet::is_empty) {
+            self.unannounced.remove(&partition);
+            self.node.presence.set_complete(partition, true);
+        }
+    }
+
+    fn tell_released(&self, partition: Partition) {
+        let Some(home) = self.view.home_of(partition).filter(|&home| home != self.me()) else { return };
+        let mut batch = Vec::new();
+        wire::append(&mut batch, Target::Users, &Message::Released(self.me(), partition));
+        // A home that hears nothing goes on after a while.
+        let _ = self.peers.send(home, batch);
+    }
+
+    /// What was durable some time ago was delivered: a next home delivers again from there.
+    fn note(&mut self) {
+        self.noted.push_back(self.log.last());
+        if self.noted.len() > DELIVERED_AFTER
+            && let Some(positions) = self.noted.pop_front()
+        {
+            for (partition, &position) in (0..).zip(&positions) {
+                if matches!(self.states.get(usize::from(partition)), Some(State::Here)) {
+                    self.log.delivered(partition, position);
+                }
+            }
+        }
+    }
+
+    async fn tell_all(&self, message: impl Fn() -> Message) {
+        for shard in 0..self.mailboxes.len() as u16 {
+            self.tell(shard, message()).await;
+        }
+    }
+
+    /// A message that must arrive: tried until there is space.
+    async fn tell(&self, shard: u16, message: Message) {
+        let Some(mailbox) = self.mailboxes.get(usize::from(shard)) else { return };
+        let mut batch = vec![message];
+        while let Err(full) = mailbox.send(batch) {
+            batch = full;
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+/// Fences the home before, has everything it decided in the store, and reads what it may not have delivered. However long
+/// that takes: whoever wants it no more drops this.
+async fn take_over(
+    log: Arc<dyn HomeLog>,
+    partition: Partition,
+    mut applied: watch::Receiver<Positions>,
+) -> (TakenOver, Vec<Batch>) {
+    loop {
+        match try_take_over(&log, partition, &mut applied).await {
+            Ok(taken) => return taken,
+            Err(error) => {
+                tracing::warn!(partition, %error, "a partition cannot be taken over; it is tried again");
+                sleep(AGAIN_AFTER).await;
+            }
+        }
+    }
+}
+
+async fn try_take_over(
+    log: &Arc<dyn HomeLog>,
+    partition: Partition,
+    applied: &mut watch::Receiver<Positions>,
+) -> Result<(TakenOver, Vec<Batch>), LogError> {
+    let over = log.take(partition).await?;
+    // What users of this partition became members of before now is in the store as well, then.
+    log.refresh().await?;
+    let last = log.last();
+    let is_there = |applied: &Positions| applied.iter().zip(&last).all(|(applied, last)| applied >= last);
+    // The archiver ends only with the node.
+    let _ = applied.wait_for(is_there).await;
+    let mut after = last;
+    after[usize::from(partition)] = over.delivered.min(over.position);
+    let undelivered = read_to(Arc::clone(log), partition, after, over.position).await?;
+    Ok((over, undelivered))
+}
+
+/// The batches of a partition after its place in `after`, up to `last`.
+async fn read_to(
+    log: Arc<dyn HomeLog>,
+    partition: Partition,
+    after: Positions,
+    last: u64,
+) -> Result<Vec<Batch>, LogError> {
+    if after[usize::from(partition)] >= last {
+        return Ok(Vec::new());
+    }
+    let open = move || log.tail_of(&[partition], &after);
+    let mut tail = match tokio::task::spawn_blocking(open).await {
+        Ok(tail) => tail?,
+        Err(_) => return Ok(Vec::new()),
+    };
+    let mut batches: Vec<Batch> = Vec::new();
+    loop {
+        batches.extend(tail.read(READ_BYTES)?.into_iter().filter(|batch| batch.partition == partition));
+        if batches.last().is_some_and(|batch| batch.position >= last) {
+            batches.retain(|batch| batch.position <= last);
+            return Ok(batches);
+        }
+        tail.more().await;
+    }
+}

@@ -1,0 +1,315 @@
+//! What this shard has under way at other nodes, and what waits for a home that is moving.
+//!
+//! A request that goes to another node is kept until its answer is there: when its home moves or its node dies, it goes to
+//! whoever is the home then, in the order in which the requests came. Decisions are idempotent where that matters (a
+//! send by its client id), so a request that was decided before its answer was lost is not decided twice. A client sees
+//! that it takes longer.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use carillon_protocol::frame::Head;
+use carillon_protocol::{CloseCode, ErrorCode, RoomId, UserId};
+use carillon_storage::Partition;
+use hashbrown::HashMap;
+
+use super::Shard;
+use super::ask::TRY_AGAIN_AFTER;
+use super::message::{Answer, Message, Question, Reply, Request, Taken};
+use super::tasks::Done;
+use crate::cluster::view::NodeId;
+use crate::command::Refusal;
+use crate::connections::Key;
+use crate::route::Place;
+
+/// How long a request may wait for its home to be reached; past it its client is told to come back.
+const WAIT_MS: u64 = 10_000;
+/// Requests that may wait for homes in a shard; a further one is told to come back.
+const WAITING_MAX: usize = 65_536;
+
+/// Requests at other nodes, and those that wait for a home.
+#[derive(Default)]
+pub(super) struct Away {
+    last_ticket: u64,
+    sent: BTreeMap<u64, Sent>,
+    /// To be routed again soon: their home was not where they went.
+    waiting: HashMap<Partition, VecDeque<Waiting>>,
+    /// For partitions that this node is about to take.
+    expected: HashMap<Partition, VecDeque<(u64, Message)>>,
+    /// How many wait in both.
+    count: usize,
+}
+
+struct Sent {
+    node: NodeId,
+    partition: Partition,
+    waiting: Waiting,
+}
+
+struct Waiting {
+    since_ms: u64,
+    request: Request<'static>,
+}
+
+impl Away {
+    /// Whether nothing is under way and nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.sent.is_empty() && self.count == 0
+    }
+
+    /// An answer has come. Says whether anybody waited for it.
+    pub(super) fn answered(&mut self, ticket: u64) -> bool {
+        ticket == 0 || self.sent.remove(&ticket).is_some()
+    }
+
+    /// Everything under way that `is_lost`, in the order in which it was sent.
+    fn take_sent(&mut self, is_lost: impl Fn(&Sent) -> bool) -> Vec<Sent> {
+        let lost: Vec<u64> =
+            self.sent.iter().filter(|(_, sent)| is_lost(sent)).map(|(&ticket, _)| ticket).collect();
+        lost.iter().filter_map(|ticket| self.sent.remove(ticket)).collect()
+    }
+}
+
+impl Shard {
+    /// A request for a room whose home is another node.
+    pub(super) fn request_away(&mut self, home: Place, partition: Partition, request: Request<'static>) {
+        self.request_away_since(home, partition, Waiting { since_ms: self.now_ms, request });
+    }
+
+    fn request_away_since(&mut self, home: Place, partition: Partition, mut waiting: Waiting) {
+        self.away.last_ticket += 1;
+        let ticket = self.away.last_ticket;
+        waiting.request.from.ticket = ticket;
+        self.outgoing.push(home, Message::Request(waiting.request.clone()));
+        self.away.sent.insert(ticket, Sent { node: home.node, partition, waiting });
+    }
+
+    /// Whether requests for a partition wait for its home: then the next one waits behind them.
+    pub(super) fn is_waiting_for(&self, partition: Partition) -> bool {
+        !self.away.waiting.is_empty() && self.away.waiting.contains_key(&partition)
+    }
+
+    /// A request waits for its home.
+    pub(super) fn wait_for_home(&mut self, partition: Partition, request: Request<'static>) {
+        self.wait_since(partition, Waiting { since_ms: self.now_ms, request });
+    }
+
+    fn wait_since(&mut self, partition: Partition, waiting: Waiting) {
+        if self.away.count >= WAITING_MAX || self.now_ms.saturating_sub(waiting.since_ms) > WAIT_MS {
+            let code = if self.away.count >= WAITING_MAX { ErrorCode::BUSY } else { ErrorCode::UNAVAILABLE };
+            return self.refuse_later(&waiting.request, code);
+        }
+        self.away.count += 1;
+        let queue = self.away.waiting.entry(partition).or_default();
+        queue.push_back(waiting);
+        if queue.len() == 1 {
+            self.start(async move {
+                tokio::time::sleep(TRY_AGAIN_AFTER).await;
+                Done::TryAgain(partition)
+            });
+        }
+    }
+
+    fn refuse_later(&mut self, request: &Request<'_>, code: ErrorCode) {
+        if let Some(number) = request.frame.request() {
+            self.reply(request.from, Reply::Frame(Refusal::later(code).frame(number)));
+        }
+    }
+
+    /// Requests that waited for their home go to whoever it is now.
+    pub(super) fn try_again(&mut self, partition: Partition) {
+        let Some(queue) = self.away.waiting.remove(&partition) else { return };
+        self.away.count -= queue.len();
+        for waiting in queue {
+            let home = self.node.route.home_of(partition);
+            if self.is_waiting_for(partition) {
+                self.wait_since(partition, waiting);
+            } else if home.node != self.node.route.me {
+                self.request_away_since(home, partition, waiting);
+            } else {
+                let mut request = waiting.request;
+                request.from.ticket = 0;
+                self.request_here(home.shard, request);
+            }
+        }
+    }
+
+    /// A request came to a node that is not its home: it and all others of its partition that went there go elsewhere.
+    pub(super) fn moved_away(&mut self, ticket: u64) {
+        let Some(Sent { node, partition, .. }) = self.away.sent.get(&ticket) else { return };
+        let (node, partition) = (*node, *partition);
+        let lost = self.away.take_sent(|sent| sent.node == node && sent.partition == partition);
+        lost.into_iter().for_each(|sent| self.wait_since(partition, sent.waiting));
+    }
+
+    /// What was on its way to and from a node is lost.
+    pub(super) fn peer_lost(&mut self, node: NodeId, is_alive: bool) {
+        for sent in self.away.take_sent(|sent| sent.node == node) {
+            self.wait_since(sent.partition, sent.waiting);
+        }
+        self.asker.lost(node);
+        self.outgoing.forget(node);
+        self.interest_away.retain(|_, places| {
+            places.retain(|(other, _)| *other != node);
+            !places.is_empty()
+        });
+        if is_alive {
+            self.resync_all();
+        }
+    }
+
+    /// Something that was on its way to sessions here may be lost, and nobody knows what: all of them come back, and ask.
+    fn resync_all(&mut self) {
+        for key in self.connections.keys() {
+            if self.connections.get(key).is_some_and(|connection| connection.session.is_some()) {
+                self.close(key, CloseCode::GO_AWAY, CloseCode::GO_AWAY.sentence());
+            }
+        }
+    }
+
+    /// Something for a room or a user whose home may be here: waits where this node is about to be it, and goes back to whoever
+    /// asked where it is not.
+    pub(super) fn not_mine(&mut self, partition: Partition, message: Message) {
+        let home = self.node.route.home_of(partition);
+        if home.node == self.node.route.me {
+            if self.away.count >= WAITING_MAX {
+                if let Message::Request(request) = &message {
+                    self.refuse_later(request, ErrorCode::BUSY);
+                }
+                return;
+            }
+            self.away.count += 1;
+            self.away.expected.entry(partition).or_default().push_back((self.now_ms, message));
+            return;
+        }
+        match message {
+            Message::Request(request) if request.from.ticket != 0 => {
+                self.outgoing.push(request.from.place, Message::MovedAway(request.from));
+            }
+            Message::Request(request) => {
+                let shard = request.from.place.shard;
+                self.send_here(shard, Message::Moved(request));
+            }
+            other => self.send(home, other),
+        }
+    }
+
+    /// This node is a partition's home from now on: what waited for that is done.
+    pub(super) fn take(&mut self, taken: Taken) {
+        let Taken { partition, position, undelivered, gone } = taken;
+        self.home.take(partition, position, gone);
+        self.home.deliver_again(&undelivered);
+        for (_, message) in self.away.expected.remove(&partition).unwrap_or_default() {
+            self.away.count -= 1;
+            self.message(message);
+        }
+    }
+
+    /// What waits for partitions that this node did not come to be the home of, or waits too long.
+    pub(super) fn tidy_expected(&mut self, rehomed: &[Partition]) {
+        for &partition in rehomed {
+            if self.node.route.home_of(partition).node != self.node.route.me {
+                for (_, message) in self.away.expected.remove(&partition).unwrap_or_default() {
+                    self.away.count -= 1;
+                    self.not_mine(partition, message);
+                }
+            }
+        }
+        let mut late = Vec::new();
+        let now_ms = self.now_ms;
+        for queue in self.away.expected.values_mut() {
+            while queue.front().is_some_and(|(since_ms, _)| now_ms.saturating_sub(*since_ms) > WAIT_MS) {
+                late.extend(queue.pop_front());
+            }
+        }
+        self.away.expected.retain(|_, queue| !queue.is_empty());
+        for (_, message) in late {
+            self.away.count -= 1;
+            if let Message::Request(request) = message {
+                self.refuse_later(&request, ErrorCode::UNAVAILABLE);
+            }
+        }
+    }
+
+    /// Homes are elsewhere: whoever is new learns which users and which large rooms' sessions are here.
+    pub(super) fn rehomed(&mut self, partitions: &[Partition]) {
+        self.tidy_expected(partitions);
+        self.announce_again(partitions);
+        let rooms: Vec<RoomId> = self.local.large_rooms().collect();
+        for room in rooms {
+            if partitions.contains(&self.node.route.partition_of_room(room)) {
+                self.tell_interest(room, true);
+            }
+        }
+    }
+
+    /// The homes of these partitions hear of every user of theirs who is here. One shard does it for each partition.
+    fn announce_again(&mut self, partitions: &[Partition]) {
+        let route = self.node.route.clone();
+        let mine = |partition| route.shard_of(partition) == self.me && partitions.contains(&partition);
+        let elsewhere = |partition| route.home_of(partition).node != route.me;
+        let mut users = Vec::new();
+        self.node.directory.each_user(|user| {
+            let partition = route.partition_of_user(user);
+            if mine(partition) && elsewhere(partition) {
+                users.push((partition, user));
+            }
+        });
+        for (partition, user) in users {
+            self.outgoing
+                .push(route.home_of(partition), Message::Presence { user, node: route.me, here: true });
+        }
+        for &partition in partitions.iter().filter(|&&partition| mine(partition) && elsewhere(partition)) {
+            self.outgoing.push(route.home_of(partition), Message::Announced(route.me, partition));
+        }
+    }
+
+    /// Says of a user whether they have a session on this node, to their home. One shard does it for each user, so that what
+    /// it said last is so.
+    pub(super) fn announce(&mut self, user: UserId) {
+        let home = self.node.route.home_of_user(user);
+        if home.node != self.node.route.me {
+            let here = !self.node.directory.shards_of_user(user).is_empty();
+            self.outgoing.push(home, Message::Presence { user, node: self.node.route.me, here });
+        }
+    }
+
+    /// A user who lives here has a session on a node, or none any more.
+    pub(super) fn presence(&mut self, user: UserId, node: NodeId, here: bool) {
+        if here {
+            self.node.presence.arrive(user, node);
+        } else {
+            self.node.presence.leave(user, node);
+        }
+    }
+
+    /// The announcement of a new session's user: their home has to know before the session is welcome, or it would miss what
+    /// happens in between.
+    pub(super) fn begin_session(&mut self, key: Key, user: UserId) {
+        let (asker, route) = (self.asker.clone(), self.node.route.clone());
+        let announcer = route.here(route.shard_of(route.partition_of_user(user)));
+        self.start(async move {
+            let answer = asker.ask(announcer, Question::Announce { user }).await;
+            if !matches!(answer, Answer::Known) {
+                tracing::warn!(%user, "a user's home could not be told of a session: {}", answer.failure());
+            }
+            Done::Begun(key)
+        });
+    }
+
+    /// A room is large or not, and stands somewhere: for a shard that begins to want its events.
+    pub(super) fn answer_interest(&mut self, room: RoomId, place: Place) {
+        if let Some(seq) = self.home.durable_seq(room) {
+            return self.send(place, Message::Interesting(Head { room, seq }));
+        }
+        // On one node a room that is not in memory has had no event since the shard asked where it stands.
+        if place.node == self.node.route.me && !self.node.route.is_in_cluster() {
+            return;
+        }
+        let store = std::sync::Arc::clone(&self.node.store);
+        self.start(async move {
+            let row = store.room(room).await;
+            let seq = row.ok().flatten().map_or(0, |row| row.head_seq);
+            Done::Interesting(place, Head { room, seq })
+        });
+    }
+}

@@ -1,0 +1,203 @@
+//! To sessions of users on other nodes: by the users' homes, which know on which nodes each has sessions.
+//!
+//! The node where it begins serves its own sessions at once, by its own directory; each user's home sees to all other nodes.
+//! A home that has just become one knows only when every node has announced its users: until then it holds back what it is
+//! to forward, in order.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use carillon_protocol::UserId;
+use hashbrown::HashMap;
+
+use super::Shard;
+use super::ask::TRY_AGAIN_AFTER;
+use super::message::Message;
+use super::tasks::Done;
+use crate::cluster::view::NodeId;
+use crate::delivery::{Audience, Delivery};
+use crate::directory::ShardSet;
+
+/// How often something may be passed on, each time because the user's home was elsewhere when it came; then it is dropped, which
+/// the sessions notice by the next event or ping.
+const HOPS_MAX: u8 = 200;
+/// After so many, nodes see different views, and it waits a little each time.
+const HOPS_AT_ONCE: u8 = 2;
+/// How often it is looked at whether a home knows all of its users.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(5);
+/// How long a home waits for announcements. Who has not announced by then is slow or gone, and announces later.
+const ANNOUNCED_WITHIN_MS: u64 = 5_000;
+/// What may be held back in a shard; past it the oldest goes out to those nodes that are known.
+const HELD_MAX: usize = 65_536;
+
+/// What is held back until homes know their users.
+#[derive(Default)]
+pub(super) struct Held {
+    queue: VecDeque<(u64, NodeId, Message)>,
+}
+
+impl Held {
+    /// Whether nothing is.
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+}
+
+impl Shard {
+    /// To the sessions of some users on all other nodes. `message` makes it for some of them.
+    pub(super) fn tell_elsewhere(&mut self, users: &[UserId], message: impl Fn(Arc<[UserId]>) -> Message) {
+        let route = &self.node.route;
+        if !route.is_in_cluster() {
+            return;
+        }
+        let mut by_home: HashMap<NodeId, Vec<UserId>> = HashMap::new();
+        for &user in users {
+            by_home.entry(route.home_of_user(user).node).or_default().push(user);
+        }
+        let me = route.me;
+        for (home, users) in by_home {
+            let message = message(users.into());
+            if home == me {
+                self.forward(me, message);
+            } else {
+                self.outgoing
+                    .push_node(home, Message::Forward { from: me, hops: 0, message: Box::new(message) });
+            }
+        }
+    }
+
+    /// Something for users who live here, or whose home has moved meanwhile.
+    /// `has_waited` says whether it has waited here for nodes to agree who that is.
+    pub(super) fn forwarded(&mut self, from: NodeId, hops: u8, message: Message, has_waited: bool) {
+        let me = self.node.route.me;
+        let users = users_of(&message);
+        let (mine, others): (Vec<UserId>, Vec<UserId>) =
+            users.iter().partition(|&&user| self.node.route.home_of_user(user).node == me);
+        if !others.is_empty() && hops >= HOPS_AT_ONCE && !has_waited {
+            let message = Box::new(with_users(&message, others.into()));
+            self.start(async move {
+                tokio::time::sleep(TRY_AGAIN_AFTER).await;
+                Done::ForwardAgain(from, hops, message)
+            });
+        } else if !others.is_empty() && hops < HOPS_MAX {
+            let mut by_home: HashMap<NodeId, Vec<UserId>> = HashMap::new();
+            for user in others {
+                by_home.entry(self.node.route.home_of_user(user).node).or_default().push(user);
+            }
+            for (home, users) in by_home {
+                let message = Box::new(with_users(&message, users.into()));
+                self.outgoing.push_node(home, Message::Forward { from, hops: hops + 1, message });
+            }
+        }
+        if !mine.is_empty() {
+            self.forward(from, with_users(&message, mine.into()));
+        }
+    }
+
+    /// As the home of these users: to the nodes that have them, but for `from`, which knew of its own.
+    fn forward(&mut self, from: NodeId, message: Message) {
+        let knows = |user: &UserId| {
+            let partition = self.node.route.partition_of_user(*user);
+            self.node.presence.is_complete(partition)
+        };
+        if self.held.is_empty() && users_of(&message).iter().all(knows) {
+            return self.forward_now(from, message);
+        }
+        if self.held.queue.len() >= HELD_MAX
+            && let Some((_, from, message)) = self.held.queue.pop_front()
+        {
+            self.forward_now(from, message);
+        }
+        if self.held.is_empty() {
+            self.look_again_later();
+        }
+        self.held.queue.push_back((self.now_ms, from, message));
+    }
+
+    fn look_again_later(&mut self) {
+        self.start(async {
+            tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+            Done::LookAtHeld
+        });
+    }
+
+    /// What was held back goes out as far as its users are known by now.
+    pub(super) fn look_at_held(&mut self) {
+        while let Some((since_ms, _, message)) = self.held.queue.front() {
+            let is_late = self.now_ms.saturating_sub(*since_ms) > ANNOUNCED_WITHIN_MS;
+            let knows =
+                |user: &UserId| self.node.presence.is_complete(self.node.route.partition_of_user(*user));
+            if !is_late && !users_of(message).iter().all(knows) {
+                return self.look_again_later();
+            }
+            if let Some((_, from, message)) = self.held.queue.pop_front() {
+                self.forward_now(from, message);
+            }
+        }
+    }
+
+    fn forward_now(&mut self, from: NodeId, message: Message) {
+        let me = self.node.route.me;
+        let users = users_of(&message);
+        let mut by_node: HashMap<NodeId, Vec<UserId>> = HashMap::new();
+        for &user in users.iter() {
+            self.node.presence.each_node(user, |node| {
+                if node != from && node != me {
+                    by_node.entry(node).or_default().push(user);
+                }
+            });
+        }
+        for (node, users) in by_node {
+            self.outgoing.push_node(node, with_users(&message, users.into()));
+        }
+        if from != me {
+            let shards = self.node.directory.shards_of(&users);
+            self.send_to_all(shards, message);
+        }
+    }
+
+    /// To some of this node's shards.
+    pub(super) fn send_to_all(&mut self, shards: ShardSet, message: Message) {
+        for shard in shards.without(self.me).iter() {
+            self.outgoing.push_here(shard, again(&message));
+        }
+        if shards.has(self.me) {
+            self.message(message);
+        }
+    }
+}
+
+/// Whom a message is for, of those kinds that are for users.
+pub(crate) fn users_of(message: &Message) -> Arc<[UserId]> {
+    match message {
+        Message::Deliver(Delivery { audience: Audience::Users(users), .. }) => Arc::clone(users),
+        Message::Subscribe { users, .. } => Arc::clone(users),
+        Message::Unsubscribe { user, .. } | Message::Replaced { user, .. } => [*user].into(),
+        _ => [].into(),
+    }
+}
+
+/// The same for some of them.
+fn with_users(message: &Message, some: Arc<[UserId]>) -> Message {
+    match again(message) {
+        Message::Deliver(delivery) => {
+            Message::Deliver(Delivery { audience: Audience::Users(some), ..delivery })
+        }
+        Message::Subscribe { room, head_seq, .. } => Message::Subscribe { room, users: some, head_seq },
+        other => other,
+    }
+}
+
+/// A message for users once more, for another shard or node.
+pub(crate) fn again(message: &Message) -> Message {
+    match message {
+        Message::Deliver(delivery) => Message::Deliver(delivery.clone()),
+        Message::Subscribe { room, users, head_seq } => {
+            Message::Subscribe { room: *room, users: Arc::clone(users), head_seq: *head_seq }
+        }
+        Message::Unsubscribe { room, user } => Message::Unsubscribe { room: *room, user: *user },
+        Message::Replaced { user, device } => Message::Replaced { user: *user, device: device.clone() },
+        other => unreachable!("{other:?} is for nobody's sessions"),
+    }
+}

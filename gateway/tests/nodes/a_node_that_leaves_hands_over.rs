@@ -1,0 +1,44 @@
+//! A node that is stopped in order hands over what it was the home of, and one that comes gets its share: those who send
+//! meanwhile wait a little, and nothing is refused, lost or doubled.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::cluster::Cluster;
+
+#[test]
+fn while_members_send_on_the_others() {
+    let mut cluster = Cluster::start(3);
+    let mut ann = cluster.client(0, 1);
+    let mut bob = cluster.client(1, 2);
+    let rooms: Vec<_> = (0..16).map(|_| ann.create_room(&[2])).collect();
+    let stop = AtomicBool::new(false);
+    let sent = std::thread::scope(|scope| {
+        let sender = scope.spawn(|| {
+            let mut sent = 0;
+            while !stop.load(Ordering::Relaxed) {
+                for &room in &rooms {
+                    ann.send(room, "still here");
+                }
+                sent += 1;
+            }
+            sent
+        });
+        cluster.nodes.pop().unwrap().stop();
+        cluster.join(|_| {});
+        std::thread::sleep(std::time::Duration::from_secs(3));
+        stop.store(true, Ordering::Relaxed);
+        sender.join().unwrap()
+    });
+    for &room in &rooms {
+        let seqs: Vec<u64> = bob.history(room, 0).iter().map(|event| event.seq).collect();
+        assert_eq!(seqs, (1..=sent + 1).collect::<Vec<_>>());
+    }
+    // What was delivered on the way is all of it, each room's in order; repeats are for the client to drop.
+    let mut heard = vec![0; rooms.len()];
+    while heard.iter().any(|&seq| seq < sent + 1) {
+        let event = bob.event();
+        let place = rooms.iter().position(|&room| room == event.room).unwrap();
+        assert!(event.seq <= heard[place] + 1, "a gap before {}", event.seq);
+        heard[place] = heard[place].max(event.seq);
+    }
+}

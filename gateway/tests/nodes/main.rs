@@ -1,0 +1,11 @@
+//! What the gateway promises, kept by several nodes over a real nats-server: a file per fact. `NATS_SERVER` says where its
+//! program is.
+#![allow(unreachable_pub, reason = "these modules are one program")]
+#![allow(clippy::unwrap_used, reason = "a test panics where its fact does not hold")]
+
+mod cluster;
+#[path = "../promises/harness.rs"]
+mod harness;
+
+mod a_message_reaches_members_on_every_node;
+mod a_node_that_leaves_hands_over;
