@@ -387,7 +387,7 @@ impl Shard {
             Message::Unsubscribe { room, user } => self.unsubscribe_user(room, user),
             Message::Interest { room, place, wanted } => self.interested(room, place, wanted),
             Message::Interesting(head) => self.catch_up_subscribers(head),
-            Message::Replaced { user, device } => self.replace(user, &device, None),
+            Message::Replaced { user, device, at_ms } => self.replace(user, &device, at_ms, None),
             Message::Ask(place, number, question) => self.asked(place, number, question),
             Message::Tell(number, answer) => self.asker.told(number, answer),
             Message::Archived(positions) => self.home.archived(&positions),

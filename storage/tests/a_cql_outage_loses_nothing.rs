@@ -29,7 +29,11 @@ fn chunk(n: u64) -> Chunk {
         let first = n * (EVENTS_PER_CHUNK + 1) + 1;
         let (here, guest) = (room(number), user(1 + n % USERS));
         changes.push(named_at(here, &format!("room {number} after {n}"), first));
-        changes.push(if n / USERS % 2 == 0 { joined(here, guest, first) } else { gone(here, guest, first) });
+        changes.push(if (n / USERS).is_multiple_of(2) {
+            joined(here, guest, first)
+        } else {
+            gone(here, guest, first)
+        });
         changes.push(event(here, first));
         for seq in first + 1..=first + EVENTS_PER_CHUNK {
             let sender = user(10 + seq % 3);

@@ -105,8 +105,10 @@ pub struct Homes {
     standing: watch::Sender<Standing>,
     /// Take-overs that wait for the home before.
     releases: HashMap<Partition, oneshot::Sender<()>>,
-    /// Nodes that have not announced their users of a partition of ours.
-    unannounced: HashMap<Partition, HashSet<NodeId>>,
+    /// Nodes that have announced their users of a partition; perhaps before we saw ourselves that it is to be ours.
+    announced: HashMap<Partition, HashSet<NodeId>>,
+    /// Partitions of ours whose users not every node has announced.
+    incomplete: HashSet<Partition>,
     /// Nodes to which the link was lost, and that may be alive.
     lost: HashSet<NodeId>,
     /// Where the log stood at each of the last notes.
@@ -135,7 +137,8 @@ impl Homes {
             gone,
             standing,
             releases: HashMap::new(),
-            unannounced: HashMap::new(),
+            announced: HashMap::new(),
+            incomplete: HashSet::new(),
             lost: HashSet::new(),
             noted: VecDeque::new(),
             node,
@@ -198,18 +201,17 @@ impl Homes {
         }
         let rehomed: Vec<Partition> =
             (0..view.partitions()).filter(|&it| before.home_of(it) != view.home_of(it)).collect();
-        let others: HashSet<NodeId> =
-            view.nodes().iter().map(|node| node.id).filter(|&node| node != me).collect();
         for &partition in &rehomed {
             if view.home_of(partition) == Some(me) {
-                self.node.presence.set_complete(partition, others.is_empty());
-                self.unannounced.insert(partition, others.clone());
+                self.node.presence.set_complete(partition, false);
+                self.incomplete.insert(partition);
             } else {
-                self.unannounced.remove(&partition);
+                self.announced.remove(&partition);
+                self.incomplete.remove(&partition);
                 self.node.presence.set_complete(partition, true);
             }
         }
-        self.forget_announcements_of(&gone);
+        self.complete();
         self.node.route.follow(&view);
         let route = &self.node.route;
         self.node.presence.forget(|user| view.home_of(route.partition_of_user(user)) != Some(me));
@@ -321,10 +323,8 @@ impl Homes {
     async fn hear(&mut self, event: Event) {
         match event {
             Event::Announced(node, partition) => {
-                if let Some(missing) = self.unannounced.get_mut(&partition) {
-                    missing.remove(&node);
-                    self.complete(partition);
-                }
+                self.announced.entry(partition).or_default().insert(node);
+                self.complete();
             }
             Event::Released(_, partition) => {
                 if let Some(release) = self.releases.remove(&partition) {
@@ -346,22 +346,19 @@ impl Homes {
         }
     }
 
-    fn forget_announcements_of(&mut self, gone: &[NodeId]) {
-        for missing in self.unannounced.values_mut() {
-            gone.iter().for_each(|node| {
-                missing.remove(node);
-            });
-        }
-        let all: Vec<Partition> = self.unannounced.keys().copied().collect();
-        all.into_iter().for_each(|partition| self.complete(partition));
-    }
-
-    /// A partition whose users every node has announced is complete.
-    fn complete(&mut self, partition: Partition) {
-        if self.unannounced.get(&partition).is_some_and(HashSet::is_empty) {
-            self.unannounced.remove(&partition);
-            self.node.presence.set_complete(partition, true);
-        }
+    /// A partition whose users every other node has announced is complete.
+    fn complete(&mut self) {
+        let (view, announced, me) = (&self.view, &self.announced, self.node.route.me);
+        let presence = &self.node.presence;
+        self.incomplete.retain(|&partition| {
+            let has_announced =
+                |node| announced.get(&partition).is_some_and(|nodes| nodes.contains(&node));
+            let is_complete = view.nodes().iter().all(|node| node.id == me || has_announced(node.id));
+            if is_complete {
+                presence.set_complete(partition, true);
+            }
+            !is_complete
+        });
     }
 
     fn tell_released(&self, partition: Partition) {

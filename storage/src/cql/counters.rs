@@ -27,6 +27,8 @@ use crate::{MemberRow, Partition, Positions, RoomRow, StoreError, StoreResult};
 const SETTLE: Duration = Duration::from_secs(8);
 /// Counters that are compared at once. An update of one costs a server as much as 45 rows.
 const AT_ONCE: usize = 32;
+/// Rooms that are counted at once, each with so many counters.
+const ROOMS_AT_ONCE: usize = 4;
 /// How often a counter is tried whose updates fail.
 const TRIES: usize = 5;
 /// Members, rooms and counters that are read at a time.
@@ -102,8 +104,11 @@ impl CqlStore {
         let inner = std::sync::Arc::clone(&self.inner);
         self.run(async move {
             let mut report = CountersReport::default();
-            for room in rooms {
-                report.add(inner.count_room(room, members_max, true).await?);
+            let mut counting = stream::iter(rooms)
+                .map(|room| inner.count_room(room, members_max, true))
+                .buffer_unordered(ROOMS_AT_ONCE);
+            while let Some(counted) = counting.try_next().await? {
+                report.add(counted);
             }
             for (user, room) in gone {
                 let (user, room) = (int(user.get()), uuid(room.as_bytes()));
