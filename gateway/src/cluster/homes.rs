@@ -346,8 +346,7 @@ impl Homes {
         let (view, announced, me) = (&self.view, &self.announced, self.node.route.me);
         let presence = &self.node.presence;
         self.incomplete.retain(|&partition| {
-            let has_announced =
-                |node| announced.get(&partition).is_some_and(|nodes| nodes.contains(&node));
+            let has_announced = |node| announced.get(&partition).is_some_and(|nodes| nodes.contains(&node));
             let is_complete = view.nodes().iter().all(|node| node.id == me || has_announced(node.id));
             if is_complete {
                 presence.set_complete(partition, true);
