@@ -29,12 +29,22 @@ pub struct NatsConfig {
     pub sync_always: bool,
     /// The largest message, in bytes.
     pub max_payload_bytes: usize,
+    /// Whether servers tell clients of each other. Who reaches them by other addresses than theirs does not want it.
+    pub tells_addresses: bool,
+    /// The program; where there is none, the one that `find` finds.
+    pub program: Option<PathBuf>,
 }
 
 impl Default for NatsConfig {
     /// One server that syncs always, with NATS's own limit of 1 MiB.
     fn default() -> Self {
-        Self { servers: 1, sync_always: true, max_payload_bytes: 1 << 20 }
+        Self {
+            servers: 1,
+            sync_always: true,
+            max_payload_bytes: 1 << 20,
+            tells_addresses: true,
+            program: None,
+        }
     }
 }
 
@@ -72,7 +82,7 @@ impl Nats {
             "a NATS cluster here is of 1 or 3 servers, not {}",
             config.servers
         );
-        let program = find::nats_server()?;
+        let program = config.program.clone().map_or_else(find::nats_server, Ok)?;
         let mut tried = Self::try_start(config, &program);
         for _again in 1..TRIES {
             if tried.is_ok() {
@@ -184,7 +194,8 @@ impl Nats {
                 self.ports.iter().map(|ports| format!("nats://127.0.0.1:{}", ports.cluster)).collect();
             _ = writeln!(
                 text,
-                "cluster {{ name: carillon, listen: \"127.0.0.1:{cluster}\", routes: {routes:?} }}"
+                "cluster {{ name: carillon, listen: \"127.0.0.1:{cluster}\", routes: {routes:?}, no_advertise: {} }}",
+                !config.tells_addresses
             );
         }
         text
