@@ -1,6 +1,6 @@
-//! A WebSocket server that sends back what it gets, on the transport that the gateway serves with: for conformance suites, and
-//! for `carillon-loadtest echo`. `cargo run --release -p carillon-gateway --example echo -- 127.0.0.1:9001`, then point the suite
-//! at `ws://127.0.0.1:9001/v1/ws`.
+//! A WebSocket server that sends back what it gets, on the transport that the gateway serves with: for conformance suites
+//! (`tests/autobahn_finds_no_fault.rs`), and for `carillon-loadtest echo`. `cargo run --release -p carillon-gateway --example
+//! echo -- 127.0.0.1:9001`, then point another suite at `ws://127.0.0.1:9001/v1/ws`.
 //!
 //! One thread, and the turns of a shard: read into one buffer, parse in place, answer into outboxes, write each once. What a
 //! shard does besides (sessions, rooms, limits) is not here.

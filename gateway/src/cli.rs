@@ -1,5 +1,6 @@
 //! The command line: `carillon serve` (also what bare `carillon` does), `carillon token`, `carillon config`,
-//! `carillon doctor`, `carillon schema`.
+//! `carillon doctor`, `carillon schema`,
+//! `carillon counters`.
 //!
 //! Flags for settings come from the list in `config.rs`.
 
@@ -29,6 +30,13 @@ pub(crate) enum Asked {
     Config(Settings),
     /// Say what limits a node here.
     Doctor(Settings),
+    /// Compare the counters of unread messages with what is exact.
+    Counters {
+        /// Where they are.
+        settings: Settings,
+        /// Whether to set right what is wrong.
+        mend: bool,
+    },
     /// Something about the store's tables.
     Schema {
         /// Where they are.
@@ -70,6 +78,10 @@ pub(crate) fn read() -> Result<Asked, UsageError> {
         Some(("config", config)) if config.get_flag("defaults") => Ok(Asked::Config(Settings::default())),
         Some(("config", config)) => Ok(Asked::Config(settings(config)?)),
         Some(("doctor", doctor)) => Ok(Asked::Doctor(settings(doctor)?)),
+        Some(("counters", counters)) => {
+            let (_, verify) = counters.subcommand().expect("clap requires one");
+            Ok(Asked::Counters { settings: settings(verify)?, mend: verify.get_flag("mend") })
+        }
         Some(("schema", schema)) => read_schema(schema),
         Some((_, serve)) => Ok(Asked::Serve(settings(serve)?)),
         None => Ok(Asked::Serve(settings(&matches)?)),
@@ -128,6 +140,7 @@ fn command() -> Command {
         .subcommand(config_command())
         .subcommand(doctor_command())
         .subcommand(schema_command())
+        .subcommand(counters_command())
         .disable_help_subcommand(true)
 }
 
@@ -243,6 +256,28 @@ fn schema_command() -> Command {
         .subcommand(print.arg(replicas()).arg(config_arg()).args(keyspace))
         .subcommand(apply.arg(replicas()).arg(config_arg()).args(settings()))
         .subcommand(check.arg(config_arg()).args(settings()))
+}
+
+fn counters_command() -> Command {
+    let settings = setting_args().filter(|arg| {
+        let name = arg.get_id().as_str();
+        name.starts_with("cql") || name == "counters_members_max"
+    });
+    let verify = Command::new("verify")
+        .about("Compare every counter of unread messages with heads and markers")
+        .long_about(
+            "Compare every counter of unread messages with heads and markers, from which the exact number follows. Reads all \
+             rooms, members and counters. While nodes are running, what was just sent may count as wrong.",
+        )
+        .arg(Arg::new("mend").long("mend").action(ArgAction::SetTrue).help("Set right what is wrong"))
+        .arg(config_arg())
+        .args(settings);
+    Command::new("counters")
+        .about("Check the counters of unread messages in ScyllaDB or Cassandra")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .disable_help_subcommand(true)
+        .subcommand(verify)
 }
 
 fn config_arg() -> Arg {

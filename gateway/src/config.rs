@@ -257,6 +257,15 @@ table::settings! {
         /// It cuts off slow answers, and costs the servers more reads the lower it is.
         cql_speculative_ms: u64 = 0, within 0..=60_000;
 
+        /// Members up to which a room's unread messages are also kept in counters in the database, for badge totals and
+        /// readers outside; 0 keeps none. A flush of a room updates a counter for each member, which costs the servers
+        /// as much as 45 rows.
+        counters_members_max: u64 = 0, within 0..=10_000;
+
+        /// How often the counters of rooms with news are updated, in milliseconds. More makes one update of what
+        /// many messages changed, and badges later.
+        counters_interval_ms: u64 = 5_000, within 100..=600_000;
+
         /// File with the certificates, in PEM, that the servers' own must lead up to. Set, all is said over TLS.
         cql_tls_ca: Option<PathBuf> = None;
     }

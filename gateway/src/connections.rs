@@ -104,6 +104,8 @@ pub struct Connections {
     rows: Vec<Row>,
     free: Vec<u32>,
     len: usize,
+    /// What a new row's generation is: higher than any that a row had which is not there any more.
+    first_generation: u32,
 }
 
 struct Row {
@@ -131,8 +133,21 @@ impl Connections {
             row.connection = Some(connection);
             return Key { index, generation: row.generation };
         }
-        self.rows.push(Row { generation: 0, connection: Some(connection) });
-        Key { index: (self.rows.len() - 1) as u32, generation: 0 }
+        let generation = self.first_generation;
+        self.rows.push(Row { generation, connection: Some(connection) });
+        Key { index: (self.rows.len() - 1) as u32, generation }
+    }
+
+    /// Gives back the rows behind the last one in use. Names of connections that had them are nobody's still.
+    pub fn shrink(&mut self) {
+        while let Some(Row { generation, connection: None }) = self.rows.last() {
+            self.first_generation = self.first_generation.max(generation.wrapping_add(1));
+            self.rows.pop();
+        }
+        let rows = self.rows.len();
+        self.free.retain(|&index| (index as usize) < rows);
+        self.rows.shrink_to_fit();
+        self.free.shrink_to_fit();
     }
 
     /// Takes a connection out.
@@ -176,5 +191,41 @@ impl Connections {
     /// All of them.
     pub fn keys(&self) -> Vec<Key> {
         self.every(1, 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    fn connection() -> Connection {
+        Connection {
+            socket: Socket::Within,
+            tls: None,
+            peer: Ipv4Addr::LOCALHOST.into(),
+            wire: Wire::New,
+            outbox: Outbox::default(),
+            owed_bytes: 0,
+            partial: Box::default(),
+            session: None,
+            heard: 0,
+            state: State::default(),
+        }
+    }
+
+    #[test]
+    fn rows_that_are_given_back_are_nobodys_when_they_are_there_again() {
+        let mut connections = Connections::default();
+        let names: Vec<Key> = (0..5).map(|_| connections.insert(connection())).collect();
+        for gone in [0, 3, 4] {
+            connections.remove(names[gone]);
+        }
+        connections.shrink();
+        assert_eq!((connections.len(), connections.keys()), (2, names[1..3].to_vec()));
+        let again: Vec<Key> = (0..3).map(|_| connections.insert(connection())).collect();
+        assert_eq!(again.iter().map(|name| name.index).collect::<Vec<_>>(), [0, 3, 4]);
+        assert!(names.iter().all(|name| !again.contains(name)));
+        assert!(connections.get(names[4]).is_none() && connections.get(again[2]).is_some());
     }
 }

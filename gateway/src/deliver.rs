@@ -114,6 +114,11 @@ impl Local {
         self.subscribers.contains_key(&room)
     }
 
+    /// Up to where a large room's events were handed on here; 0 where none was.
+    pub fn head_seq(&self, room: RoomId) -> u64 {
+        self.subscribers.get(&room).map_or(0, |subscribers| subscribers.head_seq)
+    }
+
     /// The subscribers of a large room, where less than up to `head` was handed on here.
     pub fn behind(&mut self, head: Head) -> Vec<Key> {
         match self.subscribers.get_mut(&head.room) {

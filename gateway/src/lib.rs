@@ -10,6 +10,7 @@ pub mod startup;
 
 pub mod listen;
 pub mod mailbox;
+pub mod memory;
 pub mod shard;
 
 pub mod connections;

@@ -12,7 +12,7 @@ use carillon_gateway::doctor::{self, Machine};
 use carillon_gateway::serve;
 use carillon_gateway::startup::StartError;
 use carillon_protocol::UserId;
-use carillon_storage::{Schema, StoreError};
+use carillon_storage::{CountersReport, CqlStore, Schema, StoreError};
 use cli::{Asked, SchemaTask};
 
 #[global_allocator]
@@ -34,6 +34,7 @@ fn run(asked: Asked) -> Result<(), Failure> {
         Asked::Token { settings, user, ttl } => token(&settings, user, ttl),
         Asked::Config(settings) => print(&settings.to_string()),
         Asked::Doctor(settings) => print(&doctor::examine(&Machine::this(), &settings.config).to_string()),
+        Asked::Counters { settings, mend } => counters(&settings, mend),
         Asked::Schema { settings, task, replicas } => schema(&settings, task, replicas),
     }
 }
@@ -51,15 +52,29 @@ fn token(settings: &Settings, user: UserId, ttl: Duration) -> Result<(), Failure
     print(&format!("{token}\n"))
 }
 
+fn counters(settings: &Settings, mend: bool) -> Result<(), Failure> {
+    let config = serve::cql_config(&settings.config)?;
+    let report = runtime()?.block_on(async {
+        let store = CqlStore::open(config).await?;
+        store.verify_counters(settings.config.counters_members_max, mend).await
+    })?;
+    let CountersReport { compared, wrong, mended, .. } = report;
+    print(&format!("{compared} counters compared, {wrong} wrong, {mended} mended\n"))?;
+    if wrong > mended { Err(Failure::CountersWrong(wrong - mended)) } else { Ok(()) }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, StartError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|source| StartError::System { what: "start the driver", source })
+}
+
 fn schema(settings: &Settings, task: SchemaTask, replicas: u16) -> Result<(), Failure> {
     if let SchemaTask::Print = task {
         let schema = Schema::new(settings.config.cql_keyspace.as_str(), replicas)?;
         return print(schema.text());
     }
     let config = serve::cql_config(&settings.config)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|source| StartError::System { what: "start the driver", source })?;
-    runtime.block_on(async {
+    runtime()?.block_on(async {
         match task {
             SchemaTask::Apply => carillon_storage::apply_schema(&config, replicas).await,
             SchemaTask::Check | SchemaTask::Print => carillon_storage::check_schema(&config).await,
@@ -87,6 +102,8 @@ enum Failure {
     Keys(#[from] KeyError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("{0} counters are wrong; `carillon counters verify --mend` sets them right")]
+    CountersWrong(u64),
     #[error("cannot write to stdout: {0}")]
     Output(io::Error),
 }

@@ -25,6 +25,7 @@ use crate::cluster::view::NodeId;
 use crate::config::{Config, StoreKind};
 use crate::directory::{Directory, SHARDS_MAX};
 use crate::follow::archive::{ArchiveStatus, Archiver};
+use crate::follow::counters::UnreadCounters;
 use crate::follow::dead_letters::DeadLetters;
 use crate::limits::Admission;
 use crate::listen::{self, Door};
@@ -78,7 +79,8 @@ pub struct Running {
     data: DataFolder,
     mailboxes: Mailboxes,
     shards: Vec<JoinHandle<()>>,
-    archiver: ArchiverThread,
+    archiver: Follower,
+    counters: Option<Follower>,
     cluster: Option<Joined>,
 }
 
@@ -89,10 +91,19 @@ pub struct OverTls {
     config: Arc<ServerConfig>,
 }
 
-/// The thread that archives, and the word for it to finish.
-struct ArchiverThread {
+/// A thread that follows the log, and the word for it to finish.
+struct Follower {
     stop: oneshot::Sender<()>,
     thread: JoinHandle<()>,
+}
+
+/// What a node may have beside its log and its store.
+#[derive(Default)]
+struct Beside {
+    /// Its number and its log, where other nodes share that.
+    shared: Option<(NodeId, Arc<dyn HomeLog>)>,
+    /// A store with counters of unread messages.
+    counting: Option<Arc<CqlStore>>,
 }
 
 impl Running {
@@ -103,8 +114,17 @@ impl Running {
             return Self::start_in_cluster(config, data);
         }
         let log: Arc<dyn Log> = Arc::new(FileLog::open(log_config(&config, data.path()))?);
-        let store = open_store(&config, data.path())?;
-        Self::start_on(config, data, log, store)
+        match config.store {
+            StoreKind::Embedded => {
+                let store = Arc::new(open_embedded_store(&config, data.path())?);
+                Self::start_on(config, data, log, store)
+            }
+            StoreKind::Cql => {
+                let store = Arc::new(wait_for(CqlStore::open(cql_config(&config)?))??);
+                let counting = (config.counters_members_max > 0).then(|| Arc::clone(&store));
+                Self::begin(config, data, log, store, Beside { counting, ..Beside::default() })
+            }
+        }
     }
 
     /// A node of a cluster, whose log is in NATS. Without a store that all share, each keeps a whole one of its own: then the log
@@ -117,8 +137,12 @@ impl Running {
         let folder = data.path().join("cluster");
         std::fs::create_dir_all(&folder)
             .map_err(|source| StartError::Data { path: folder.clone(), source })?;
-        let store = open_store(&config, &folder)?;
-        Self::begin(config, data, Arc::clone(&log) as Arc<dyn Log>, store, Some((me, log)))
+        let store: Arc<dyn Store> = match config.store {
+            StoreKind::Embedded => Arc::new(open_embedded_store(&config, &folder)?),
+            StoreKind::Cql => Arc::new(wait_for(CqlStore::open(cql_config(&config)?))??),
+        };
+        let shared = Some((me, Arc::clone(&log)));
+        Self::begin(config, data, log, store, Beside { shared, ..Beside::default() })
     }
 
     /// The same on a log and a store of the caller's.
@@ -128,7 +152,7 @@ impl Running {
         log: Arc<dyn Log>,
         store: Arc<dyn Store>,
     ) -> Result<Self, StartError> {
-        Self::begin(config, data, log, store, None)
+        Self::begin(config, data, log, store, Beside::default())
     }
 
     fn begin(
@@ -136,9 +160,10 @@ impl Running {
         data: DataFolder,
         log: Arc<dyn Log>,
         store: Arc<dyn Store>,
-        shared: Option<(NodeId, Arc<dyn HomeLog>)>,
+        beside: Beside,
     ) -> Result<Self, StartError> {
         let config = Arc::new(config);
+        let Beside { shared, counting } = beside;
         let keys = Keys::open(&config)?;
         let shards = shard_count(&config);
         let route = match &shared {
@@ -147,7 +172,21 @@ impl Running {
         };
         let (address, mut doors) = open_doors(&config, route.shards)?;
         let tls = open_tls_doors(&config, &mut doors)?;
-        let (archiver, followed) = start_archiver(&config, data.path(), &log, &store)?;
+        let counted = counting.as_ref().map(|store| wait_for(store.counted(config.partitions)));
+        let counted = counted.transpose()?.transpose()?.map(watch::Sender::new);
+        // Every node makes its store from the log, where they share none: it has to stay whole.
+        let whole = watch::Sender::new(vec![0; usize::from(config.partitions)]);
+        let held = match (&shared, config.store) {
+            (Some(_), StoreKind::Embedded) => Some(whole.subscribe()),
+            _ => counted.as_ref().map(watch::Sender::subscribe),
+        };
+        let (archiver, followed) = start_archiver(&config, data.path(), &log, &store, held)?;
+        let counters = match counting.zip(counted) {
+            Some((store, counted)) => {
+                Some(start_counters(&config, Arc::clone(&log), store, followed.archived.clone(), counted)?)
+            }
+            None => None,
+        };
         let (mailboxes, polls) = mailboxes(&config, shards).map_err(system("start a shard"))?;
         let joining = match &shared {
             Some((me, _)) => Some(Joining::start(&config, *me, shards, Arc::clone(&mailboxes))?),
@@ -182,7 +221,7 @@ impl Running {
             }
             _ => None,
         };
-        let running = Self { address, tls, node, data, mailboxes, shards, archiver, cluster };
+        let running = Self { address, tls, node, data, mailboxes, shards, archiver, counters, cluster };
         running.tell_of_progress()?;
         Ok(running)
     }
@@ -228,8 +267,18 @@ impl Running {
             cluster.part();
         }
         // The archiver may have gone already only if it died, which its own thread has said.
-        let _ = self.archiver.stop.send(());
-        let _ = self.archiver.thread.join();
+        self.archiver.finish();
+        // What was archived last is counted as well.
+        if let Some(counters) = self.counters {
+            counters.finish();
+        }
+    }
+}
+
+impl Follower {
+    fn finish(self) {
+        let _ = self.stop.send(());
+        let _ = self.thread.join();
     }
 }
 
@@ -283,16 +332,6 @@ fn log_config(config: &Config, data: &Path) -> FileLogConfig {
     }
 }
 
-fn open_store(config: &Config, data: &Path) -> Result<Arc<dyn Store>, StartError> {
-    Ok(match config.store {
-        StoreKind::Embedded => Arc::new(open_embedded_store(config, data)?),
-        StoreKind::Cql => {
-            let runtime = runtime().map_err(system("start a thread"))?;
-            Arc::new(runtime.block_on(CqlStore::open(cql_config(config)?))?)
-        }
-    })
-}
-
 /// How the servers of the store are reached.
 pub fn cql_config(config: &Config) -> Result<CqlConfig, StartError> {
     let password = match &config.cql_password_file {
@@ -342,13 +381,13 @@ fn start_archiver(
     data: &Path,
     log: &Arc<dyn Log>,
     store: &Arc<dyn Store>,
-) -> Result<(ArchiverThread, Followed), StartError> {
+    held: Option<watch::Receiver<Positions>>,
+) -> Result<(Follower, Followed), StartError> {
     let runtime = runtime().map_err(system("start the archiver"))?;
     let (log, store) = (Arc::clone(log), Arc::clone(store));
     let dead_letters = DeadLetters::new(data.join("dead-letters"));
     let persist_interval = Duration::from_millis(config.archive_persist_ms);
-    let mut archiver = runtime.block_on(Archiver::open(log, store, dead_letters, persist_interval))?;
-    archiver.trims = config.nats.is_empty() || config.store != StoreKind::Embedded;
+    let archiver = runtime.block_on(Archiver::open_held(log, store, dead_letters, persist_interval, held))?;
     let followed = Followed { archived: archiver.applied(), archiving: archiver.status() };
     let (stop, stopped) = oneshot::channel::<()>();
     let body = move || {
@@ -359,7 +398,32 @@ fn start_archiver(
     };
     let thread =
         thread::Builder::new().name("archiver".into()).spawn(body).map_err(system("start a thread"))?;
-    Ok((ArchiverThread { stop, thread }, followed))
+    Ok((Follower { stop, thread }, followed))
+}
+
+fn start_counters(
+    config: &Config,
+    log: Arc<dyn Log>,
+    store: Arc<CqlStore>,
+    applied: watch::Receiver<Positions>,
+    counted: watch::Sender<Positions>,
+) -> Result<Follower, StartError> {
+    let runtime = runtime().map_err(system("start the counters"))?;
+    let bounds = (config.counters_members_max, Duration::from_millis(config.counters_interval_ms));
+    let counters = UnreadCounters::new(log, store, bounds, applied, counted);
+    let (stop, stopped) = oneshot::channel::<()>();
+    let body = move || {
+        stand_back();
+        runtime.block_on(counters.run(stopped.map(drop)));
+    };
+    let thread =
+        thread::Builder::new().name("counters".into()).spawn(body).map_err(system("start a thread"))?;
+    Ok(Follower { stop, thread })
+}
+
+/// For what has to be known before the node serves.
+fn wait_for<T>(future: impl Future<Output = T>) -> Result<T, StartError> {
+    Ok(runtime().map_err(system("start a thread"))?.block_on(future))
 }
 
 /// What others may know of the archiver.

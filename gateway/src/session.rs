@@ -15,6 +15,8 @@ pub struct Session {
     pub device: Box<str>,
     /// When its token runs out, in seconds since 1970.
     pub expires_s: u64,
+    /// When it began, in milliseconds since 1970.
+    pub began_ms: u64,
     /// Large rooms whose events it gets.
     pub subscribed: Vec<RoomId>,
     /// Rooms its user left while it was being found out which are large; nothing once that is known.
@@ -27,9 +29,9 @@ pub struct Session {
 
 impl Session {
     /// A session that just began.
-    pub fn new(user: UserId, device: &str, expires_s: u64) -> Self {
+    pub fn new(user: UserId, device: &str, expires_s: u64, began_ms: u64) -> Self {
         let (subscribed, left, moved) = (Vec::new(), Some(Box::default()), Vec::new());
-        Self { user, device: device.into(), expires_s, subscribed, left, moved, asked: (0, 0) }
+        Self { user, device: device.into(), expires_s, began_ms, subscribed, left, moved, asked: (0, 0) }
     }
 
     /// Notes that its user left a room, or is in it (again).

@@ -52,6 +52,7 @@ use crate::limits::Admission;
 use crate::listen::Door;
 use crate::log::{AppendError, Log};
 use crate::mailbox::Mailbox;
+use crate::memory::Ebb;
 use crate::route::Route;
 use crate::stats::{NodeStats, ShardStats};
 use ask::Asker;
@@ -152,6 +153,7 @@ pub struct Shard {
     /// Milliseconds since 1970, as of this turn.
     now_ms: u64,
     ticks: Ticks,
+    ebb: Ebb,
     /// What was found in outboxes since the last ping interval began, in bytes.
     waiting_bytes: u64,
     drain: drain::Drain,
@@ -244,6 +246,7 @@ impl Shard {
             frame: Vec::new(),
             now_ms: now_ms(),
             ticks: Ticks { interval, every_ms, count: 0 },
+            ebb: Ebb::default(),
             waiting_bytes: 0,
             drain: drain::Drain::default(),
             node,
@@ -381,7 +384,7 @@ impl Shard {
             Message::Unsubscribe { room, user } => self.unsubscribe_user(room, user),
             Message::Interest { room, place, wanted } => self.interested(room, place, wanted),
             Message::Interesting(head) => self.catch_up_subscribers(head),
-            Message::Replaced { user, device } => self.replace(user, &device, None),
+            Message::Replaced { user, device, at_ms } => self.replace(user, &device, at_ms, None),
             Message::Ask(place, number, question) => self.asked(place, number, question),
             Message::Tell(number, answer) => self.asker.told(number, answer),
             Message::Archived(positions) => self.home.archived(&positions),

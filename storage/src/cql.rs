@@ -20,6 +20,7 @@
 //! The driver runs on threads of its own ([`THREADS`]), so a shard that asks never does its work.
 
 mod connect;
+mod counters;
 mod pace;
 mod read;
 mod row;
@@ -44,6 +45,8 @@ use crate::{
     Change, MemberRow, Partition, Positions, RoomHeads, RoomRow, SentRow, Store, StoreError, StoreResult,
     StoredEvent,
 };
+use counters::CounterStatements;
+pub use counters::CountersReport;
 use pace::Pace;
 pub use schema::{Schema, apply as apply_schema, check as check_schema, is_keyspace_name};
 use statements::Statements;
@@ -116,6 +119,7 @@ pub struct CqlStore {
 struct Inner {
     session: Session,
     statements: Statements,
+    counters: CounterStatements,
     pace: Pace,
     stats: Stats,
     /// Calls that write go one after the other, in the order in which they were first polled.
@@ -173,15 +177,17 @@ impl Inner {
         let session = connect::connect(&config).await?;
         schema::check_session(&session, &Schema::new(&config.keyspace, 1)?).await?;
         let statements = Statements::prepare(&session, &config).await?;
+        let counters = CounterStatements::prepare(&session, &config).await?;
         let inner = Self {
             session,
             statements,
+            counters,
             pace: Pace::new(),
             stats: Stats::default(),
             writing: Mutex::new(()),
             sent_from_ms: AtomicU64::new(0),
         };
-        let sent_from_ms = inner.stored_sent_from_ms().await?;
+        let sent_from_ms = inner.fact(read::SENT_FROM.to_owned()).await?;
         inner.sent_from_ms.store(sent_from_ms, Ordering::Relaxed);
         Ok(inner)
     }

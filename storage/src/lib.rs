@@ -16,8 +16,8 @@ mod row;
 
 pub use change::Change;
 pub use cql::{
-    Consistency, CqlConfig, CqlStatus, CqlStore, KindStatus, Schema, apply_schema, check_schema,
-    is_keyspace_name,
+    Consistency, CountersReport, CqlConfig, CqlStatus, CqlStore, KindStatus, Schema, apply_schema,
+    check_schema, is_keyspace_name,
 };
 pub use embedded::{CACHE_BYTES, EmbeddedStore};
 pub use memory::MemoryStore;

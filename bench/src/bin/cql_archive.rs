@@ -16,6 +16,7 @@ use carillon_gateway::follow::changes::{add_changes, last_only};
 use carillon_gateway::follow::dead_letters::DeadLetters;
 use carillon_gateway::log::{Batch, Log, MemoryLog, Record, record};
 use carillon_protocol::binary::encode_event;
+use carillon_protocol::frame::Role;
 use carillon_protocol::{ClientId, Event, EventBody, RoomId, UserId};
 use carillon_storage::{BUCKET_EVENTS, Change, CqlConfig, CqlStore, Store, apply_schema};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -84,6 +85,7 @@ async fn measure(address: &str, messages: u64, rooms: u64, rounds: u32) -> Resul
     println!("archiver / bare: median {:.2}", ratios[ratios.len() / 2]);
     let (store, keyspace) = archived.ok_or("no round")?;
     pages(&store, address, messages, rooms).await?;
+    count(&store, rooms).await?;
     for kind in store.status().kinds.iter().filter(|kind| kind.count > 0) {
         println!(
             "{:<16} {:>8} requests {:>9} rows  p50 < {:>6} µs  p99 < {:>6} µs",
@@ -107,11 +109,21 @@ fn room(number: u64) -> RoomId {
     )
 }
 
+/// Text that compresses about as people's does: digits take half a byte.
+fn text(seed: u64) -> String {
+    let mut word = seed.wrapping_add(1);
+    let mut text = String::new();
+    while text.len() < TEXT_BYTES {
+        word = word.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+        text.push_str(&format!("{word:016x}"));
+    }
+    text
+}
+
 /// Rooms take turns, a batch each.
 async fn log(messages: u64, rooms: u64) -> Result<Arc<MemoryLog>> {
     let log = MemoryLog::new(PARTITIONS, usize::MAX);
     let mut positions = vec![0; usize::from(PARTITIONS)];
-    let text = "x".repeat(TEXT_BYTES);
     for turn in 0..messages / MESSAGES_PER_BATCH {
         let (number, first_seq) = (turn % rooms, turn / rooms * MESSAGES_PER_BATCH + 1);
         let partition = (number % u64::from(PARTITIONS)) as u16;
@@ -121,6 +133,7 @@ async fn log(messages: u64, rooms: u64) -> Result<Arc<MemoryLog>> {
             let client_id = ClientId::from_bytes(
                 Uuid::from_u128(u128::from(seq) << 64 | u128::from(number)).into_bytes(),
             );
+            let text = text(seq << 32 | number);
             let body = EventBody::Message { client_id, text: text.as_str().into() };
             let event = Event { room: room(number), seq, ordinal: seq, at_ms: now_ms(), sender, body };
             let mut bytes = Vec::new();
@@ -179,9 +192,12 @@ struct Bare {
     preview: PreparedStatement,
 }
 
+type MessageRow = (Uuid, i64, i64, Vec<u8>, i64);
+type SentRow = (Uuid, i64, Uuid, i64, i64, i64, i64, i64);
+
 enum Request {
-    Messages(Vec<(Uuid, i64, i64, Vec<u8>, i64)>),
-    Sent(Vec<(Uuid, i64, Uuid, i64, i64, i64, i64, i64)>),
+    Messages(Vec<MessageRow>),
+    Sent(Vec<SentRow>),
     OwnSends(Vec<(i64, i64, Uuid, i64)>),
     Head((i64, i64, i64, CqlTimestamp, i64, Uuid)),
     Preview((i64, i64, String, Uuid)),
@@ -277,6 +293,32 @@ fn pieces<T>(mut rows: Vec<T>) -> Vec<Vec<T>> {
     }
     pieces.push(rows);
     pieces
+}
+
+/// What a flush of all rooms' counters takes, when every counter has to be updated.
+async fn count(store: &Arc<CqlStore>, rooms: u64) -> Result<()> {
+    let joined = |number: u64, at: u64| {
+        let user = UserId::new(1 + number * 1000 + at);
+        user.map(|user| Change::MemberJoined {
+            room: room(number),
+            user,
+            role: Role::Member,
+            seq: 1,
+            ordinal: 1,
+        })
+    };
+    let members =
+        (0..rooms).flat_map(|number| (0..SENDERS_PER_ROOM).filter_map(move |at| joined(number, at)));
+    store.apply(members.collect(), vec![]).await?;
+    let began = Instant::now();
+    let report = store.count_unread((0..rooms).map(room).collect(), vec![], SENDERS_PER_ROOM).await?;
+    println!(
+        "counters of {} members of {rooms} rooms: {} updated in {:?}",
+        report.compared,
+        report.mended,
+        began.elapsed()
+    );
+    Ok(())
 }
 
 /// Pages of history from random places: first alone, then while the archiver brings a backlog to another keyspace.

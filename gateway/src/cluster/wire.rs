@@ -193,9 +193,10 @@ fn write(message: &Message, out: &mut Vec<u8>) -> u8 {
             write_head(head, out);
             kind::INTERESTING
         }
-        Message::Replaced { user, device } => {
+        Message::Replaced { user, device, at_ms } => {
             out.user(*user);
             out.bytes(device.as_bytes());
+            out.int(*at_ms);
             kind::REPLACED
         }
         Message::Ask(place, number, question) => {
@@ -280,7 +281,9 @@ fn read_kind(kind: u8, body: &mut Reader<'_>) -> Result<Option<Message>, Malform
             Message::Interest { room: body.room()?, place: read_place(body)?, wanted: body.bool("wanted")? }
         }
         kind::INTERESTING => Message::Interesting(read_head(body)?),
-        kind::REPLACED => Message::Replaced { user: body.user()?, device: body.text()?.into() },
+        kind::REPLACED => {
+            Message::Replaced { user: body.user()?, device: body.text()?.into(), at_ms: body.int()? }
+        }
         kind::ASK => Message::Ask(read_place(body)?, body.int()?, read_question(body)?),
         kind::TELL => Message::Tell(body.int()?, read_answer(body)?),
         kind::MOVED_AWAY => Message::MovedAway(read_origin(body)?),

@@ -73,8 +73,8 @@ pub struct Archiver {
     store: Arc<dyn Store>,
     dead_letters: DeadLetters,
     persist_interval: Duration,
-    /// Whether the log may forget what is archived. Not where other stores follow the same log.
-    pub trims: bool,
+    /// Up to where others need no longer have the log.
+    held: Option<watch::Receiver<Positions>>,
     /// Nothing after it failed: it is opened again from what is applied.
     tail: Option<Box<dyn Tail>>,
     /// Read from the log, not yet taken by the store.
@@ -100,6 +100,17 @@ impl Archiver {
         dead_letters: DeadLetters,
         persist_interval: Duration,
     ) -> Result<Self, ArchiveError> {
+        Self::open_held(log, store, dead_letters, persist_interval, None).await
+    }
+
+    /// The same; the log keeps also what is not in `held` yet.
+    pub async fn open_held(
+        log: Arc<dyn Log>,
+        store: Arc<dyn Store>,
+        dead_letters: DeadLetters,
+        persist_interval: Duration,
+        held: Option<watch::Receiver<Positions>>,
+    ) -> Result<Self, ArchiveError> {
         let applied = store.archived(log.last().len() as Partition).await?;
         let tail = Some(log.tail(applied.clone())?);
         let mut archiver = Self {
@@ -107,7 +118,7 @@ impl Archiver {
             store,
             dead_letters,
             persist_interval,
-            trims: true,
+            held,
             tail,
             chunk: Vec::new(),
             applied: watch::Sender::new(applied),
@@ -233,12 +244,21 @@ impl Archiver {
 
     async fn persist(&mut self) -> Result<(), ArchiveError> {
         self.store.persist().await?;
-        if self.trims {
-            self.log.trim(&self.applied.borrow());
-        }
+        self.log.trim(&self.no_longer_needed());
         self.status.send_modify(|status| status.unpersisted_bytes = 0);
         self.persisted_at = Instant::now();
         Ok(())
+    }
+
+    fn no_longer_needed(&self) -> Positions {
+        let mut positions = self.applied.borrow().clone();
+        if let Some(held) = &self.held {
+            positions
+                .iter_mut()
+                .zip(held.borrow().iter())
+                .for_each(|(position, held)| *position = (*position).min(*held));
+        }
+        positions
     }
 
     /// Keeps the status, and says once when it begins to fail and once when it goes on.

@@ -136,7 +136,8 @@ pub enum AppendError {
         /// The batch's.
         found: u64,
     },
-    /// Another node is the partition's home now, or this one never was. Do not come back; it decides.
+    /// Another node is the partition's home now, or this one never was. Do not come back; it decides. An append that was
+    /// under way then may be there all the same.
     #[error("another node is the home of partition {0} now")]
     Deposed(Partition),
     /// There is no such partition. Do not come back.

@@ -51,9 +51,10 @@ struct Waiting {
 }
 
 impl Away {
-    /// Whether nothing is under way and nothing waits.
-    pub(super) fn is_empty(&self) -> bool {
-        self.sent.is_empty() && self.count == 0
+    /// Whether no request is under way or waits to be. (What waits for partitions that this node was to take may wait for
+    /// ever, when it leaves instead.)
+    pub(super) fn is_quiet(&self) -> bool {
+        self.sent.is_empty() && self.waiting.is_empty()
     }
 
     /// An answer has come. Says whether anybody waited for it.

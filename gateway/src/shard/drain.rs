@@ -60,7 +60,7 @@ impl Shard {
             && self.tasks.is_empty()
             && self.mailbox.is_empty()
             && self.outgoing.is_empty()
-            && self.away.is_empty()
+            && self.away.is_quiet()
             && self.held.is_empty();
         if !is_quiet {
             self.drain.quiet_since = None;

@@ -197,7 +197,9 @@ pub(crate) fn again(message: &Message) -> Message {
             Message::Subscribe { room: *room, users: Arc::clone(users), head_seq: *head_seq }
         }
         Message::Unsubscribe { room, user } => Message::Unsubscribe { room: *room, user: *user },
-        Message::Replaced { user, device } => Message::Replaced { user: *user, device: device.clone() },
+        Message::Replaced { user, device, at_ms } => {
+            Message::Replaced { user: *user, device: device.clone(), at_ms: *at_ms }
+        }
         other => unreachable!("{other:?} is for nobody's sessions"),
     }
 }

@@ -90,6 +90,8 @@ pub enum Message {
         user: UserId,
         /// Which device.
         device: Box<str>,
+        /// When, in milliseconds since 1970: a session that began later is not older.
+        at_ms: u64,
     },
     /// A question that may take a while; answered by `Tell` with the same number.
     Ask(Place, u64, Question),

@@ -129,8 +129,9 @@ impl Shard {
         for shard in shards.iter() {
             self.send_here(shard, Message::Subscribe { room, users: Arc::clone(&users), head_seq: None });
         }
-        // Shards elsewhere say themselves that they want its events, and are then told where it stands.
-        self.tell_elsewhere(&users, |users| Message::Subscribe { room, users, head_seq: None });
+        // Shards elsewhere say themselves that they want its events; what happens until then their sessions ask for.
+        let head_seq = Some(self.home.durable_seq(room).unwrap_or(0));
+        self.tell_elsewhere(&users, |users| Message::Subscribe { room, users, head_seq });
     }
 
     /// A user who lives here has one room more or less. A session that arrived while they were being made a member may have
@@ -167,6 +168,8 @@ impl Shard {
                 if self.subscribe(room, key)
                     && let Some(seq) = head_seq
                 {
+                    // Others here may have had more already.
+                    let seq = seq.max(self.local.head_seq(room));
                     self.tell_heads(key, vec![Head { room, seq }]);
                 }
             }

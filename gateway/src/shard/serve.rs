@@ -171,13 +171,14 @@ impl Shard {
     }
 
     fn open(&mut self, key: Key, user: UserId, device: &str, expires_s: u64) {
-        self.replace(user, device, Some(key));
+        let at_ms = self.now_ms;
+        self.replace(user, device, at_ms, Some(key));
         for shard in self.node.directory.shards_of_user(user).without(self.me).iter() {
-            self.outgoing.push_here(shard, Message::Replaced { user, device: device.into() });
+            self.outgoing.push_here(shard, Message::Replaced { user, device: device.into(), at_ms });
         }
-        self.tell_elsewhere(&[user], |_| Message::Replaced { user, device: device.into() });
+        self.tell_elsewhere(&[user], |_| Message::Replaced { user, device: device.into(), at_ms });
         let Some(connection) = self.connections.get_mut(key) else { return };
-        connection.session = Some(Box::new(Session::new(user, device, expires_s)));
+        connection.session = Some(Box::new(Session::new(user, device, expires_s, at_ms)));
         if self.local.arrive(user, key) {
             self.node.directory.arrive(user, self.me);
         }
@@ -232,11 +233,13 @@ impl Shard {
         self.refuse_and_close(key, refusal.error_code(), refusal.close_code(), &refusal.to_string());
     }
 
-    /// Older sessions of this device here end, since it has a new one.
-    pub(super) fn replace(&mut self, user: UserId, device: &str, new: Option<Key>) {
+    /// Older sessions of this device here end, since it has a new one, from `at_ms` on.
+    pub(super) fn replace(&mut self, user: UserId, device: &str, at_ms: u64, new: Option<Key>) {
         for key in self.local.of_user(user).to_vec() {
             let session = self.connections.get(key).and_then(|connection| connection.session.as_ref());
-            if Some(key) != new && session.is_some_and(|session| *session.device == *device) {
+            if Some(key) != new
+                && session.is_some_and(|session| *session.device == *device && session.began_ms <= at_ms)
+            {
                 self.close(key, CloseCode::REPLACED, CloseCode::REPLACED.sentence());
             }
         }

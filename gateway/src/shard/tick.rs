@@ -8,6 +8,7 @@ use carillon_protocol::{CloseCode, ErrorCode, Frame, RoomId};
 
 use super::Shard;
 use crate::connections::Key;
+use crate::memory;
 use crate::session::HEADS_MAX;
 
 /// A tick's length, about.
@@ -96,6 +97,10 @@ impl Shard {
 
     /// Gives back what a busier time needed.
     fn tidy(&mut self) {
+        if self.ebb.tick(self.connections.len()) {
+            self.connections.shrink();
+            memory::give_back();
+        }
         if self.dirty.capacity() > 4 * self.connections.len().max(64) {
             self.dirty.shrink_to_fit();
         }

@@ -153,7 +153,11 @@ fn some_message() -> impl Strategy<Value = Message> {
             wanted
         }),
         heads().prop_map(Message::Interesting),
-        (users(), texts()).prop_map(|(user, device)| Message::Replaced { user, device: (*device).into() }),
+        (users(), texts(), ints()).prop_map(|(user, device, at_ms)| Message::Replaced {
+            user,
+            device: (*device).into(),
+            at_ms
+        }),
         (places(), ints(), questions()).prop_map(|(place, number, it)| Message::Ask(place, number, it)),
         origins().prop_map(Message::MovedAway),
         (nodes(), 0..9_u8, deliveries()).prop_map(|(from, hops, delivery)| Message::Forward {
@@ -229,13 +233,13 @@ proptest! {
 fn what_is_unknown_is_passed_over_and_what_is_appended_too() {
     let mut batch = batch(&[]);
     let user = UserId::new(5).unwrap();
-    append(&mut batch, Target::Users, &Message::Replaced { user, device: "phone".into() });
+    append(&mut batch, Target::Users, &Message::Replaced { user, device: "phone".into(), at_ms: 0 });
     // Kind 99 with one field, then a known kind with a field more: length, kind, shard, user, device, more.
     batch.extend_from_slice(&[3, 99, 0, 1]);
-    batch.extend_from_slice(&[8, 10, 0, 5, 3, b't', b'a', b'b', 77]);
+    batch.extend_from_slice(&[9, 10, 0, 5, 3, b't', b'a', b'b', 0, 77]);
     // A question of a later version: an error in its place.
     batch.extend_from_slice(&[13, 11, 0, 0, 0, 0, 0, 0, 0, 0, 9, 1, 1, 99]);
-    append(&mut batch, Target::Users, &Message::Replaced { user, device: "watch".into() });
+    append(&mut batch, Target::Users, &Message::Replaced { user, device: "watch".into(), at_ms: 0 });
     let got = read(&batch);
     let device = |it: &Result<(Target, Message), Malformed>| match it {
         Ok((_, Message::Replaced { device, .. })) => device.to_string(),

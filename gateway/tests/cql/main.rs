@@ -12,6 +12,7 @@ mod process;
 #[path = "../promises/a_retry_gets_the_seq_it_got_before.rs"]
 mod a_retry_gets_the_seq_it_got_before;
 mod a_wrong_schema_is_told;
+mod counters_come_out_exact;
 #[path = "../promises/history_has_no_gap.rs"]
 mod history_has_no_gap;
 mod nothing_is_lost_while_the_server_is_away;

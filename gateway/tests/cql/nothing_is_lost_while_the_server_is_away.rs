@@ -28,7 +28,6 @@ fn frozen_killed_and_started_again() {
     talk(50);
     server.restart().unwrap();
     talk(10);
-    drop(talk);
     // Stopping brings all of it to the store, or the next start does; a start reads the room from there.
     node.restart();
     assert_eq!(node.client(2).history(room, 0).len(), 131);

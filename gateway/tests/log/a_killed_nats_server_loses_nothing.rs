@@ -11,36 +11,41 @@ use crate::harness::{PARTITIONS, batch, jetstream};
 const ROUNDS: u64 = 3;
 const BETWEEN: u64 = 100;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn one_of_three() {
-    let mut nats = Nats::start_three().unwrap();
-    let log = open(&nats);
-    let tail = log.tail(vec![0; usize::from(PARTITIONS)]).unwrap();
-    let reader = tokio::spawn(read(tail, ROUNDS * BETWEEN));
-    for round in 0..ROUNDS {
-        let appends = tokio::spawn(append_everywhere(log.clone(), round * BETWEEN, BETWEEN));
-        let leader = nats.leader_of(&format!("carillon-log-{}", round % 2)).unwrap_or_default();
-        nats.servers()[leader].kill().unwrap();
-        appends.await.unwrap();
-        nats.servers()[leader].restart().unwrap();
-        nats.wait_until_ready().unwrap();
-    }
-    reader.await.unwrap();
-}
+/// Elections take seconds, and more on a machine that does other things meanwhile.
+mod heavy {
+    use super::*;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_only_one() {
-    let mut nats = Nats::start().unwrap();
-    let log = open(&nats);
-    let tail = log.tail(vec![0; usize::from(PARTITIONS)]).unwrap();
-    let reader = tokio::spawn(read(tail, ROUNDS * BETWEEN));
-    for round in 0..ROUNDS {
-        let appends = tokio::spawn(append_everywhere(log.clone(), round * BETWEEN, BETWEEN));
-        nats.servers()[0].kill().unwrap();
-        nats.servers()[0].restart().unwrap();
-        appends.await.unwrap();
+    #[tokio::test(flavor = "multi_thread")]
+    async fn one_of_three() {
+        let mut nats = Nats::start_three().unwrap();
+        let log = open(&nats);
+        let tail = log.tail(vec![0; usize::from(PARTITIONS)]).unwrap();
+        let reader = tokio::spawn(read(tail, ROUNDS * BETWEEN));
+        for round in 0..ROUNDS {
+            let appends = tokio::spawn(append_everywhere(log.clone(), round * BETWEEN, BETWEEN));
+            let leader = nats.leader_of(&format!("carillon-log-{}", round % 2)).unwrap_or_default();
+            nats.servers()[leader].kill().unwrap();
+            appends.await.unwrap();
+            nats.servers()[leader].restart().unwrap();
+            nats.wait_until_ready().unwrap();
+        }
+        reader.await.unwrap();
     }
-    reader.await.unwrap();
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_only_one() {
+        let mut nats = Nats::start().unwrap();
+        let log = open(&nats);
+        let tail = log.tail(vec![0; usize::from(PARTITIONS)]).unwrap();
+        let reader = tokio::spawn(read(tail, ROUNDS * BETWEEN));
+        for round in 0..ROUNDS {
+            let appends = tokio::spawn(append_everywhere(log.clone(), round * BETWEEN, BETWEEN));
+            nats.servers()[0].kill().unwrap();
+            nats.servers()[0].restart().unwrap();
+            appends.await.unwrap();
+        }
+        reader.await.unwrap();
+    }
 }
 
 fn open(nats: &Nats) -> Arc<JetStreamLog> {

@@ -12,11 +12,11 @@ use crate::harness::{at, batch, jetstream, read_until};
 
 #[tokio::test]
 async fn its_answer_was_lost() {
-    let (_nats, wire, log) = through_a_wire(Duration::from_secs(60));
+    let (nats, wire, log) = through_a_wire(Duration::from_secs(60));
     for round in 0..3 {
         wire.lose_answers(true);
         let append = log.append(vec![batch(0, 2 * round + 1)]);
-        let other = open(&_nats);
+        let other = open(&nats);
         while other.last()[0] < 2 * round + 1 {
             other.refresh().await.unwrap();
         }
@@ -27,6 +27,14 @@ async fn its_answer_was_lost() {
         log.append(vec![batch(0, 2 * round + 2)]).await.unwrap();
     }
     is_in_the_log_once(&log, 6).await;
+    // And a message for each, besides those with which the home began in 4 partitions.
+    let client = async_nats::connect(nats.urls()).await.unwrap();
+    let jetstream = async_nats::jetstream::new(client);
+    let mut messages = 0;
+    for stream in ["carillon-log-0", "carillon-log-1"] {
+        messages += jetstream.get_stream(stream).await.unwrap().cached_info().state.messages;
+    }
+    assert_eq!(messages, 4 + 6);
 }
 
 #[tokio::test]

@@ -1,37 +1,12 @@
 //! Whoever sends and wherever they are: everyone hears everything, in one order and once; in small rooms, which go by the
 //! members' homes, and in large ones, which go by their sessions' interest.
 
-use carillon_gateway::config::Config;
-use carillon_protocol::{Frame, RoomId};
-
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, hears};
 use crate::harness::Client;
+use carillon_gateway::config::Config;
 
 fn limit(inbox_limit: usize) -> impl Fn(&mut Config) {
     move |config| config.inbox_limit = inbox_limit
-}
-
-/// Hears everything up to `last_seq`, each event once and in order; asks where it is told that it missed some, as clients do.
-fn hears(client: &mut Client, room: RoomId, last_seq: u64) {
-    let mut seq = 0;
-    while seq < last_seq {
-        match client.hear() {
-            Frame::Event(event) if event.room == room && event.seq == seq + 1 => seq += 1,
-            Frame::Event(event) if event.room == room && event.seq > seq => {
-                client.history(room, seq).iter().for_each(|event| {
-                    assert_eq!(event.seq, seq + 1);
-                    seq += 1;
-                });
-            }
-            Frame::Ping { heads, .. } if heads.iter().any(|head| head.room == room && head.seq > seq) => {
-                client.history(room, seq).iter().for_each(|event| {
-                    assert_eq!(event.seq, seq + 1);
-                    seq += 1;
-                });
-            }
-            _ => {}
-        }
-    }
 }
 
 #[test]
@@ -45,12 +20,12 @@ fn in_rooms_small_and_large() {
         for _ in 0..12 {
             let room = clients[0].create_room(&[2, 3]);
             for turn in 0..4 {
-                for sender in 0..3 {
-                    assert_eq!(clients[sender].send(room, "hello"), 2 + 3 * turn + sender as u64);
+                for (sender, client) in (0..).zip(&mut clients[..3]) {
+                    assert_eq!(client.send(room, "hello"), 2 + 3 * turn + sender);
                 }
             }
             for client in &mut clients {
-                hears(client, room, 13);
+                hears(client, &[room], 13);
             }
             let history = clients[2].history(room, 0);
             assert_eq!(

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use carillon_devservers::Nats;
 use carillon_gateway::config::{Config, Given, Value};
+use carillon_protocol::{Frame, RoomId};
 use tempfile::TempDir;
 
 use crate::harness::{Client, Node, until};
@@ -66,6 +67,30 @@ impl Cluster {
     /// A session on one of the nodes.
     pub fn client(&self, node: usize, user: u64) -> Client {
         self.nodes[node].client(user)
+    }
+}
+
+/// Hears everything of some rooms up to `last_seq`, each event once and in order; drops repeats, and asks where it is told that
+/// it missed some, as clients do.
+pub fn hears(client: &mut Client, rooms: &[RoomId], last_seq: u64) {
+    let mut seqs = vec![0; rooms.len()];
+    while seqs.iter().any(|&seq| seq < last_seq) {
+        let (room, told) = match client.hear() {
+            Frame::Event(event) => (event.room, event.seq),
+            Frame::Ping { heads, .. } if !heads.is_empty() => (heads[0].room, u64::MAX),
+            _ => continue,
+        };
+        let Some(seq) = rooms.iter().position(|&other| other == room).map(|place| &mut seqs[place]) else {
+            continue;
+        };
+        if told == *seq + 1 {
+            *seq += 1;
+        } else if told > *seq {
+            for event in client.history(room, *seq) {
+                assert_eq!(event.seq, *seq + 1);
+                *seq += 1;
+            }
+        }
     }
 }
 

@@ -56,9 +56,9 @@ impl Inner {
         Ok(number(row.and_then(|(position,)| position)))
     }
 
-    pub(super) async fn stored_sent_from_ms(&self) -> StoreResult<u64> {
+    pub(super) async fn fact(&self, name: String) -> StoreResult<u64> {
         let row: Option<(Option<i64>,)> =
-            self.row(Kind::ReadArchived, &self.statements.get_fact, (SENT_FROM,)).await?;
+            self.row(Kind::ReadArchived, &self.statements.get_fact, (name,)).await?;
         Ok(number(row.and_then(|(value,)| value)))
     }
 
@@ -88,7 +88,7 @@ impl Inner {
             .await
     }
 
-    async fn member(&self, room: RoomId, user: UserId) -> StoreResult<Option<MemberRow>> {
+    pub(super) async fn member(&self, room: RoomId, user: UserId) -> StoreResult<Option<MemberRow>> {
         let values = (uuid(room.as_bytes()), int(user.get()));
         let row: Option<StoredMember> =
             self.row(Kind::ReadMember, &self.statements.get_member, values).await?;
@@ -202,7 +202,7 @@ impl Inner {
         Ok(row.filter(|row| row.at_ms >= self.sent_from_ms.load(Ordering::Relaxed)))
     }
 
-    async fn row<R>(
+    pub(super) async fn row<R>(
         &self,
         kind: Kind,
         statement: &PreparedStatement,
@@ -215,7 +215,7 @@ impl Inner {
     }
 
     /// Page after page, until `limit` or the end.
-    async fn rows<R>(
+    pub(super) async fn rows<R>(
         &self,
         kind: Kind,
         statement: &PreparedStatement,
@@ -237,7 +237,7 @@ impl Inner {
         Ok(all)
     }
 
-    async fn page<R>(
+    pub(super) async fn page<R>(
         &self,
         kind: Kind,
         statement: &PreparedStatement,

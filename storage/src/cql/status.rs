@@ -20,10 +20,12 @@ pub(super) enum Kind {
     ReadEvents,
     ReadSent,
     ReadArchived,
+    WriteCounters,
+    ReadCounters,
 }
 
 /// In the order of [`Kind`].
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 14] = [
     "write_rooms",
     "write_messages",
     "write_user_rooms",
@@ -36,6 +38,8 @@ const NAMES: [&str; 12] = [
     "read_events",
     "read_sent",
     "read_archived",
+    "write_counters",
+    "read_counters",
 ];
 
 /// Steps of the times that are told apart: each is twice the one before, from 1 µs to over two minutes.

@@ -97,10 +97,17 @@ impl Inner {
         if before_ms <= self.sent_from_ms.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let values = (SENT_FROM, int(before_ms), int(before_ms));
-        self.session.execute_unpaged(&self.statements.fact, values).await.map_err(failed)?;
+        self.set_fact(SENT_FROM.to_owned(), before_ms).await?;
         self.sent_from_ms.fetch_max(before_ms, Ordering::Relaxed);
         Ok(())
+    }
+}
+
+impl Inner {
+    /// Of two numbers of one name the greater stays.
+    pub(super) async fn set_fact(&self, name: String, value: u64) -> StoreResult<()> {
+        let values = (name, int(value), int(value));
+        self.session.execute_unpaged(&self.statements.fact, values).await.map(drop).map_err(failed)
     }
 }
 

@@ -107,10 +107,10 @@ impl<'a> Message<'a> {
     /// Reads a message, whose every byte is then known to be as it was written.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, Malformed> {
         match bytes {
-            [] => return Err(Malformed::Length),
-            [version, ..] if *version > VERSION => return Err(Malformed::Newer(*version)),
-            _ if bytes.len() < HEADER_LEN => return Err(Malformed::Length),
-            _ if bytes[CHECKSUM] != checksum(bytes).to_be_bytes() => return Err(Malformed::Checksum),
+            [] => Err(Malformed::Length),
+            [version, ..] if *version > VERSION => Err(Malformed::Newer(*version)),
+            _ if bytes.len() < HEADER_LEN => Err(Malformed::Length),
+            _ if bytes[CHECKSUM] != checksum(bytes).to_be_bytes() => Err(Malformed::Checksum),
             _ => Self::read(bytes),
         }
     }

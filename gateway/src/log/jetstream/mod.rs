@@ -6,7 +6,7 @@
 //!   there is, with an epoch one higher. Every message names the sequence of the one before it
 //!   (`Nats-Expected-Last-Subject-Sequence`), so from then on whatever the home before sends is refused. No clock, no
 //!   lease, no view of who lives is believed.
-//! - Silence and refusals of NATS are looked into before anything is decided ([`writer`]). While NATS is away, what was
+//! - Silence and refusals of NATS are looked into before anything is decided (`writer`). While NATS is away, what was
 //!   sent stays undecided and what was not is refused as [`AppendError::Unavailable`].
 //! - Partitions settle by themselves: a group of several partitions is not all or nothing here
 //!   ([`SettlesBy::Partition`]), and callers append groups of one.
@@ -105,6 +105,10 @@ impl JetStreamConfig {
         }
     }
 
+    fn stream_bytes_max(&self) -> u64 {
+        self.log_bytes_max / u64::from(self.streams)
+    }
+
     fn check(&self) -> Result<(), LogError> {
         let is_plain = |char: char| char.is_ascii_alphanumeric() || matches!(char, '-' | '_');
         let problem = if self.servers.is_empty() {
@@ -153,7 +157,7 @@ impl JetStreamLog {
     /// some seconds at most.
     pub fn open(config: JetStreamConfig) -> Result<Self, LogError> {
         config.check()?;
-        let shared = Arc::new(Shared::new(config.partitions, config.streams));
+        let shared = Arc::new(Shared::new(config.partitions, config.streams, config.stream_bytes_max()));
         let (archived, to_trim) = watch::channel(vec![0; usize::from(config.partitions)]);
         let (closing, close) = oneshot::channel();
         let (tell, told) = std_mpsc::channel();
@@ -398,6 +402,7 @@ async fn open(
         let writer = Writer {
             partition,
             node: config.node,
+            stream: streams.stream_of(partition),
             subject: streams.subject(partition),
             connection: connection.clone(),
             streams: streams.clone(),

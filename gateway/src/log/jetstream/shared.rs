@@ -11,24 +11,36 @@ const QUEUE_GROUPS: usize = 16_384;
 /// How many bytes may wait for NATS. More is [`AppendError::Busy`].
 const QUEUE_BYTES_MAX: usize = 64 << 20;
 
+/// One part in so many of a stream is kept free of appends, for homes to begin in: who cannot take a partition over cannot
+/// archive it either, and a full log would stay full.
+const KEPT_FREE: u64 = 8;
+/// What JetStream adds to a message, about: its subject, the header that fences it, its own.
+const OVERHEAD: usize = 128;
+
 #[derive(Debug)]
 pub(super) struct Shared {
     /// The last durable position known of each partition.
     last: Vec<AtomicU64>,
     /// Up to where deliveries were handed out.
     delivered: Vec<AtomicU64>,
+    /// What each stream takes, about: counted now and then, and own appends added.
+    stream_bytes: Vec<AtomicU64>,
+    /// What each may take before appends are refused.
+    stream_bytes_max: u64,
     waiting_groups: AtomicUsize,
     waiting_bytes: AtomicUsize,
     status: watch::Sender<LogStatus>,
 }
 
 impl Shared {
-    pub(super) fn new(partitions: Partition, streams: u16) -> Self {
-        let none = || (0..partitions).map(|_| AtomicU64::new(0)).collect();
+    pub(super) fn new(partitions: Partition, streams: u16, stream_bytes_max: u64) -> Self {
+        let zeroes = |count| (0..count).map(|_| AtomicU64::new(0)).collect();
         let status = LogStatus { segments: streams.into(), ..LogStatus::default() };
         Self {
-            last: none(),
-            delivered: none(),
+            last: zeroes(partitions),
+            delivered: zeroes(partitions),
+            stream_bytes: zeroes(streams),
+            stream_bytes_max: stream_bytes_max - stream_bytes_max / KEPT_FREE,
             waiting_groups: AtomicUsize::new(0),
             waiting_bytes: AtomicUsize::new(0),
             status: watch::Sender::new(status),
@@ -66,6 +78,21 @@ impl Shared {
         self.last[usize::from(partition)].load(Ordering::Acquire)
     }
 
+    /// Whether the stream has no room but what is kept free.
+    pub(super) fn is_full(&self, stream: u16) -> bool {
+        self.stream_bytes[usize::from(stream)].load(Ordering::Relaxed) > self.stream_bytes_max
+    }
+
+    /// A message of so many bytes was added to the stream.
+    pub(super) fn grew(&self, stream: u16, bytes: usize) {
+        self.stream_bytes[usize::from(stream)].fetch_add((bytes + OVERHEAD) as u64, Ordering::Relaxed);
+    }
+
+    /// What the stream takes was counted.
+    pub(super) fn counted(&self, stream: u16, bytes: u64) {
+        self.stream_bytes[usize::from(stream)].store(bytes, Ordering::Relaxed);
+    }
+
     pub(super) fn set_delivered(&self, partition: Partition, position: u64) {
         if let Some(delivered) = self.delivered.get(usize::from(partition)) {
             delivered.fetch_max(position, Ordering::Relaxed);
@@ -77,7 +104,8 @@ impl Shared {
     }
 
     pub(super) fn status(&self) -> LogStatus {
-        self.status.borrow().clone()
+        let bytes_on_disk = self.stream_bytes.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum();
+        LogStatus { bytes_on_disk, ..self.status.borrow().clone() }
     }
 
     pub(super) fn change_status(&self, change: impl FnOnce(&mut LogStatus)) {

@@ -85,7 +85,7 @@ impl Streams {
             streams: config.streams,
             partitions: config.partitions,
             replicas: config.replicas,
-            stream_bytes_max: config.log_bytes_max / u64::from(config.streams),
+            stream_bytes_max: config.stream_bytes_max(),
         }
     }
 

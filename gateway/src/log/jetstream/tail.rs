@@ -73,6 +73,8 @@ pub(super) struct Follower {
     located: Option<oneshot::Sender<Result<(), LogError>>>,
 }
 
+pub(super) type WhenLocated = oneshot::Receiver<Result<(), LogError>>;
+
 /// A tail and its followers, which are to be run; `located` of each resolves when it knows where to start.
 pub(super) fn tail(
     connection: &Connection,
@@ -80,7 +82,7 @@ pub(super) fn tail(
     shared: &Arc<Shared>,
     partitions: &[Partition],
     after: &Positions,
-) -> (JetStreamTail, Vec<Follower>, Vec<oneshot::Receiver<Result<(), LogError>>>) {
+) -> (JetStreamTail, Vec<Follower>, Vec<WhenLocated>) {
     let (sender, fetched) = mpsc::channel(BUFFER_MESSAGES);
     let room = Arc::new(Semaphore::new(BUFFER_KIB));
     let (mut followers, mut located) = (Vec::new(), Vec::new());
@@ -172,7 +174,7 @@ impl Follower {
                     Some(message) => self.take(&message.map_err(later)?).await?,
                     None => return Err(later("the consumer ended")),
                 },
-                _ = changes.changed() => return Err(later("the connection was another one")),
+                Ok(()) = changes.changed() => return Err(later("the connection was another one")),
                 () = readers.closed() => return Ok(()),
                 _ = looks.tick() => {
                     let now = self.next_sequence.unwrap_or_default();

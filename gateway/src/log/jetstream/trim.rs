@@ -13,6 +13,9 @@ use super::shared::Shared;
 use super::streams::{NoAnswer, Streams};
 use crate::log::{Partition, Positions};
 
+/// How often what the streams take is counted.
+const COUNT: Duration = Duration::from_secs(1);
+
 pub(super) struct Trimmer {
     pub(super) streams: Streams,
     pub(super) shared: Arc<Shared>,
@@ -22,10 +25,18 @@ pub(super) struct Trimmer {
 }
 
 impl Trimmer {
-    /// Trims until the log is dropped.
+    /// Trims, and counts, until the log is dropped.
     pub(super) async fn run(mut self) {
         let mut trimmed: Positions = self.archived.borrow().clone();
-        while self.archived.changed().await.is_ok() {
+        loop {
+            self.count_bytes().await;
+            tokio::select! {
+                changed = self.archived.changed() => match changed {
+                    Ok(()) => {}
+                    Err(_) => return,
+                },
+                () = sleep(COUNT) => continue,
+            }
             sleep(self.rest).await;
             let archived = self.archived.borrow_and_update().clone();
             for (partition, &archived) in archived.iter().enumerate() {
@@ -36,12 +47,11 @@ impl Trimmer {
                     Ok(()) => trimmed[partition] = archived,
                     // The next time is soon enough.
                     Err(NoAnswer::Later(why)) => {
-                        self.shared.trouble(format!("trimming partition {partition}: {why}"))
+                        self.shared.trouble(format!("trimming partition {partition}: {why}"));
                     }
                     Err(NoAnswer::Never(error)) => self.shared.trouble(error.to_string()),
                 }
             }
-            self.count_bytes().await;
         }
     }
 
@@ -53,15 +63,12 @@ impl Trimmer {
         Ok(())
     }
 
-    /// What the streams take now.
+    /// What the streams take now. Others write to them too.
     async fn count_bytes(&self) {
-        let mut bytes = 0;
         for stream in 0..self.streams.count() {
-            match self.streams.info(stream).await {
-                Ok(state) => bytes += state.bytes,
-                Err(_) => return,
+            if let Ok(state) = self.streams.info(stream).await {
+                self.shared.counted(stream, state.bytes);
             }
         }
-        self.shared.change_status(|status| status.bytes_on_disk = bytes);
     }
 }

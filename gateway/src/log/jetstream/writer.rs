@@ -1,12 +1,13 @@
 //! The writer of one partition: one message under way at a time, fenced by the sequence of the one before it.
 //!
-//! An append has an answer when it is *known* what became of it. NATS may stay silent, and may refuse what it should not
-//! (`wrong last sequence`, about once in 10,000, though nobody else wrote). Then the partition's last message is read:
+//! An append has an answer when it is *known* what became of it. Where NATS stays silent, the very same bytes are sent
+//! again: a copy that is still on its way and this one expect the same last sequence, so at most one of them is stored.
+//! Where NATS refuses them (`wrong last sequence`), a copy is there already, or another node wrote, or it is a mistake (about
+//! once in 10,000). The partition's last message tells:
 //!
 //! ```text
 //! it is the message itself      it is there: durable
-//! it is the one before it       send the very same bytes again; a copy that is still on its way and this one
-//!                               expect the same last sequence, so at most one of them is stored
+//! it is the one before it       a mistake: again
 //! it is somebody else's         another node is the partition's home: this one is deposed
 //! ```
 //!
@@ -36,8 +37,9 @@ use crate::log::{AppendError, Batch, LogError, Partition, TakenOver};
 /// Small groups that wait are put into one message up to this size; a larger one stays small enough to be stored by
 /// itself in a few milliseconds.
 const MESSAGE_BYTES: usize = 256 << 10;
-/// How long NATS may take to answer an append. A leader that is elected anew takes longer; then it is asked again.
-const ATTEMPT: Duration = Duration::from_secs(2);
+/// How long NATS may take to answer an append, the first time and later. Then it is sent again, perhaps to another leader.
+const ATTEMPT: Duration = Duration::from_millis(500);
+const ATTEMPT_MAX: Duration = Duration::from_secs(2);
 const AGAIN: Duration = Duration::from_millis(2);
 const AGAIN_MAX: Duration = Duration::from_millis(500);
 
@@ -68,6 +70,7 @@ pub(super) fn message_bytes(batches: &[Batch]) -> usize {
 pub(super) struct Writer {
     pub(super) partition: Partition,
     pub(super) node: u64,
+    pub(super) stream: u16,
     pub(super) subject: String,
     pub(super) connection: Connection,
     pub(super) streams: Streams,
@@ -137,6 +140,9 @@ impl Writer {
         let Some(home) = self.home else {
             return self.refuse(first, AppendError::Deposed(self.partition));
         };
+        if self.shared.is_full(self.stream) {
+            return self.refuse(first, AppendError::Full);
+        }
         let groups = self.collect(first, home.position);
         if groups.is_empty() {
             return;
@@ -199,15 +205,15 @@ impl Writer {
     /// Sends the message until it is known what became of it.
     async fn store(&mut self, author: Author, expected: u64, message: Bytes) -> Fate {
         let mut changes = self.connection.changes();
-        let (began, mut again) = (Instant::now(), AGAIN);
+        let (began, mut again, mut patience) = (Instant::now(), AGAIN, ATTEMPT);
         // Whether a copy may still be on its way, or be there.
         let mut is_ambiguous = false;
         loop {
             let asked = Instant::now();
             let answer = tokio::select! {
-                answer = self.publish(expected, message.clone()) => answer,
+                answer = self.publish(expected, message.clone(), patience) => answer,
                 // The answer would have come over the connection that is gone.
-                _ = changes.changed() => Answer::Unknown("the connection was lost".to_owned()),
+                Ok(()) = changes.changed() => Answer::Unknown("the connection was lost".to_owned()),
             };
             match answer {
                 Answer::Stored(sequence) => {
@@ -217,48 +223,52 @@ impl Writer {
                     });
                     return Fate::Stored(sequence);
                 }
-                Answer::Full(why) if !is_ambiguous => {
+                Answer::NotNext => match self.find(author, expected).await {
+                    Ok(Found::Itself(sequence)) => return Fate::Stored(sequence),
+                    Ok(Found::Other) => return Fate::NotStored(AppendError::Deposed(self.partition)),
+                    Ok(Found::TheOneBefore) => {}
+                    Err(NoAnswer::Later(why)) => {
+                        self.shared.trouble(format!("cannot read the log's end: {why}"));
+                    }
+                    Err(NoAnswer::Never(error)) => self.shared.trouble(error.to_string()),
+                },
+                Answer::Full(why) => {
                     self.shared.trouble(why);
-                    return Fate::NotStored(AppendError::Full);
+                    if !is_ambiguous {
+                        return Fate::NotStored(AppendError::Full);
+                    }
                 }
-                Answer::TooLarge(why) if !is_ambiguous => {
+                Answer::TooLarge(why) => {
                     self.shared.trouble(why);
-                    let (bytes, bytes_max) = (message.len(), self.connection.client.max_payload());
-                    return Fate::NotStored(AppendError::TooLarge { bytes, bytes_max });
+                    if !is_ambiguous {
+                        let (bytes, bytes_max) = (message.len(), self.connection.client.max_payload());
+                        return Fate::NotStored(AppendError::TooLarge { bytes, bytes_max });
+                    }
                 }
-                Answer::Full(why) | Answer::TooLarge(why) => self.shared.trouble(why),
-                Answer::NotNext => {}
-                Answer::NobodyThere => self.shared.trouble("the log's stream has no leader just now"),
+                Answer::NobodyThere => self.shared.trouble("a stream of the log has no leader just now"),
                 Answer::Unknown(why) => {
-                    is_ambiguous = true;
-                    self.shared.trouble(format!("an append has no answer yet ({why}); finding out"));
+                    (is_ambiguous, patience) = (true, (2 * patience).min(ATTEMPT_MAX));
+                    self.shared.trouble(format!("an append has no answer yet ({why}); sending it again"));
                 }
-            }
-            match self.find(author, expected).await {
-                Ok(Found::Itself(sequence)) => return Fate::Stored(sequence),
-                Ok(Found::Other) => return Fate::NotStored(AppendError::Deposed(self.partition)),
-                Ok(Found::TheOneBefore) => {}
-                Err(NoAnswer::Later(why)) => self.shared.trouble(format!("cannot read the log's end: {why}")),
-                Err(NoAnswer::Never(error)) => self.shared.trouble(error.to_string()),
             }
             if began.elapsed() > self.append_timeout {
                 self.refuse_what_waits();
             }
             tokio::select! {
                 () = sleep(again) => again = (2 * again).min(AGAIN_MAX),
-                _ = changes.changed() => again = AGAIN,
+                Ok(()) = changes.changed() => again = AGAIN,
             }
         }
     }
 
-    async fn publish(&self, expected: u64, message: Bytes) -> Answer {
+    async fn publish(&self, expected: u64, message: Bytes, patience: Duration) -> Answer {
         let mut headers = HeaderMap::new();
         headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, HeaderValue::from(expected));
         let request = Request::new().headers(headers).payload(message).timeout(None);
         // The limit is around all of it: without a connection, handing the message over may wait as well.
-        let answer = timeout(ATTEMPT, self.connection.client.send_request(self.subject.clone(), request));
+        let answer = timeout(patience, self.connection.client.send_request(self.subject.clone(), request));
         match answer.await {
-            Err(_) => Answer::Unknown(format!("silent for {ATTEMPT:?}")),
+            Err(_) => Answer::Unknown(format!("silent for {patience:?}")),
             Ok(Ok(answer)) => read_answer(&answer.payload),
             Ok(Err(error)) => match error.kind() {
                 RequestErrorKind::NoResponders => Answer::NobodyThere,
@@ -313,7 +323,7 @@ impl Writer {
             tokio::select! {
                 () = done.closed() => return,
                 () = sleep(again) => again = (2 * again).min(AGAIN_MAX),
-                _ = changes.changed() => again = AGAIN,
+                Ok(()) = changes.changed() => again = AGAIN,
             }
         }
     }
@@ -333,7 +343,7 @@ impl Writer {
         let epoch = before.author.epoch + 1;
         let author = Author { node: self.node, epoch, number: 0 };
         let message = self.header(author, position + 1).encode([].into_iter());
-        let sequence = match self.publish(sequence, message).await {
+        let sequence = match self.publish(sequence, message, ATTEMPT_MAX).await {
             Answer::Stored(sequence) => sequence,
             Answer::NotNext | Answer::NobodyThere => return Ok(None),
             Answer::Full(why) | Answer::TooLarge(why) | Answer::Unknown(why) => {
@@ -360,11 +370,11 @@ impl Writer {
 
     fn stored(&self, groups: &[Waiting], position: u64, bytes: usize) {
         self.shared.saw(self.partition, position);
+        self.shared.grew(self.stream, bytes);
         self.shared.change_status(|status| {
             status.groups += groups.len() as u64;
             status.batches += groups.iter().map(|group| group.batches.len() as u64).sum::<u64>();
             status.bytes_written += bytes as u64;
-            status.bytes_on_disk += bytes as u64;
         });
     }
 
