@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use carillon_protocol::{ClientId, Event, EventBody, Frame, RoomId};
+use carillon_protocol::{ClientId, CloseCode, Event, EventBody, Frame, RoomId};
 use mio::{Events, Interest, Poll, Token};
 
 use super::verdict::{Broken, Faults};
@@ -404,6 +404,8 @@ impl Crowd {
                 }
             }
             Frame::Ack { request, seq, .. } => self.acknowledged(number, request, seq, now),
+            // The gateway closes the connection, and says why; what that means for a client is that it comes back.
+            Frame::Error { request: 0, code, .. } if code.come_back() || CloseCode(code.0).come_back() => {}
             Frame::Error { request, code, message, retry_after_ms } => {
                 let asked = client.asked.remove(&request);
                 let again = now + Duration::from_millis(retry_after_ms.unwrap_or(0).clamp(AGAIN_MS, 2_000));
