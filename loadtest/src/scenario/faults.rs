@@ -206,7 +206,7 @@ fn create_rooms(shared: &Shared) -> anyhow::Result<()> {
         let members: Vec<_> = place.members[1..].iter().map(|&client| user_of(client)).collect();
         let (first, more) = members.split_at(members.len().min(FIRST_MEMBERS as usize));
         let first = first.iter().map(|&member| user(member)).collect::<anyhow::Result<_>>()?;
-        let request = session.next();
+        let request = session.next_request();
         let mut frames = vec![create_room(request, place.id, first)];
         if let (Some(&from), Some(&to)) = (more.first(), more.last()) {
             frames.extend(add_members(place.id, from..=to)?);
