@@ -18,6 +18,7 @@ use super::tasks::Done;
 use crate::cluster::view::NodeId;
 use crate::delivery::{Audience, Delivery};
 use crate::directory::ShardSet;
+use crate::encoded::Class;
 
 /// How often something may be passed on, each time because the user's home was elsewhere when it came; then it is dropped, which
 /// the sessions notice by the next event or ping.
@@ -30,6 +31,18 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(5);
 const ANNOUNCED_WITHIN_MS: u64 = 5_000;
 /// What may be held back in a shard; past it the oldest goes out to those nodes that are known.
 const HELD_MAX: usize = 65_536;
+
+/// How long it is remembered what was forwarded to a home, beyond `node_ttl_ms`: until then it is known whether that node died with it.
+const REMEMBERED_MORE_MS: u64 = 3_000;
+/// What is remembered so in a shard; past it the oldest is forgotten. If its home dies at that moment, its sessions find the gap by the
+/// next event.
+const REMEMBERED_MAX: usize = 65_536;
+
+/// Events that were forwarded a short while ago: a home that dies may have passed them on or not, and nobody else has them.
+#[derive(Default)]
+pub(super) struct Remembered {
+    queue: VecDeque<(u64, NodeId, Message)>,
+}
 
 /// What is held back until homes know their users.
 #[derive(Default)]
@@ -61,10 +74,37 @@ impl Shard {
             if home == me {
                 self.forward(me, message);
             } else {
+                if let Message::Deliver(Delivery { class: Class::Events { .. }, .. }) = &message {
+                    self.remembered.queue.push_back((self.now_ms, home, again(&message)));
+                }
                 self.outgoing
                     .push_node(home, Message::Forward { from: me, hops: 0, message: Box::new(message) });
             }
         }
+        if self.remembered.queue.len() > REMEMBERED_MAX {
+            let more = self.remembered.queue.len() - REMEMBERED_MAX;
+            self.remembered.queue.drain(..more);
+        }
+    }
+
+    /// A home is lost: what it may not have passed on goes to the homes of those users once more. Their sessions drop what they have
+    /// by its seq.
+    pub(super) fn forward_again(&mut self, home: NodeId) {
+        let all = std::mem::take(&mut self.remembered.queue);
+        let (lost, others) = all.into_iter().partition(|(_, node, _)| *node == home);
+        self.remembered.queue = others;
+        let lost: VecDeque<(u64, NodeId, Message)> = lost;
+        for (_, _, message) in lost {
+            self.tell_elsewhere(&users_of(&message), |some| with_users(&message, some));
+        }
+    }
+
+    /// What was forwarded so long ago is passed on, or its home is known to be lost.
+    pub(super) fn forget_forwarded(&mut self) {
+        let remembered_ms = self.node.config.node_ttl_ms + REMEMBERED_MORE_MS;
+        let is_old = |since_ms: u64| self.now_ms.saturating_sub(since_ms) > remembered_ms;
+        let count = self.remembered.queue.iter().take_while(|(since_ms, ..)| is_old(*since_ms)).count();
+        self.remembered.queue.drain(..count);
     }
 
     /// Something for users who live here, or whose home has moved meanwhile.
