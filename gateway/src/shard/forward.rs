@@ -44,6 +44,18 @@ pub(super) struct Remembered {
     queue: VecDeque<(u64, NodeId, Message)>,
 }
 
+impl Remembered {
+    /// What is not an event is not repeated: it may not be so any more.
+    fn push(&mut self, now_ms: u64, home: NodeId, message: &Message) {
+        if let Message::Deliver(Delivery { class: Class::Events { .. }, .. }) = message {
+            if self.queue.len() >= REMEMBERED_MAX {
+                self.queue.pop_front();
+            }
+            self.queue.push_back((now_ms, home, again(message)));
+        }
+    }
+}
+
 /// What is held back until homes know their users.
 #[derive(Default)]
 pub(super) struct Held {
@@ -74,16 +86,10 @@ impl Shard {
             if home == me {
                 self.forward(me, message);
             } else {
-                if let Message::Deliver(Delivery { class: Class::Events { .. }, .. }) = &message {
-                    self.remembered.queue.push_back((self.now_ms, home, again(&message)));
-                }
+                self.remembered.push(self.now_ms, home, &message);
                 self.outgoing
                     .push_node(home, Message::Forward { from: me, hops: 0, message: Box::new(message) });
             }
-        }
-        if self.remembered.queue.len() > REMEMBERED_MAX {
-            let more = self.remembered.queue.len() - REMEMBERED_MAX;
-            self.remembered.queue.drain(..more);
         }
     }
 
@@ -126,7 +132,9 @@ impl Shard {
                 by_home.entry(self.node.route.home_of_user(user).node).or_default().push(user);
             }
             for (home, users) in by_home {
-                let message = Box::new(with_users(&message, users.into()));
+                let message = with_users(&message, users.into());
+                self.remembered.push(self.now_ms, home, &message);
+                let message = Box::new(message);
                 self.outgoing.push_node(home, Message::Forward { from, hops: hops + 1, message });
             }
         }
