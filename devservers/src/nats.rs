@@ -31,12 +31,23 @@ pub struct NatsConfig {
     pub max_payload_bytes: usize,
     /// Where logs, configuration and data are, and stay; nothing for a temporary folder.
     pub folder: Option<PathBuf>,
+    /// Whether servers tell clients of each other. Who reaches them by other addresses than theirs does not want it.
+    pub tells_addresses: bool,
+    /// The program; where there is none, the one that `find` finds.
+    pub program: Option<PathBuf>,
 }
 
 impl Default for NatsConfig {
     /// One server that syncs always, with NATS's own limit of 1 MiB.
     fn default() -> Self {
-        Self { servers: 1, sync_always: true, max_payload_bytes: 1 << 20, folder: None }
+        Self {
+            servers: 1,
+            sync_always: true,
+            max_payload_bytes: 1 << 20,
+            folder: None,
+            tells_addresses: true,
+            program: None,
+        }
     }
 }
 
@@ -75,7 +86,7 @@ impl Nats {
             "a NATS cluster here is of 1 or 3 servers, not {}",
             config.servers
         );
-        let program = find::nats_server()?;
+        let program = config.program.clone().map_or_else(find::nats_server, Ok)?;
         let mut tried = Self::try_start(config, &program);
         for _again in 1..TRIES {
             if tried.is_ok() {
@@ -192,7 +203,8 @@ impl Nats {
                 self.ports.iter().map(|ports| format!("nats://127.0.0.1:{}", ports.cluster)).collect();
             _ = writeln!(
                 text,
-                "cluster {{ name: carillon, listen: \"127.0.0.1:{cluster}\", routes: {routes:?} }}"
+                "cluster {{ name: carillon, listen: \"127.0.0.1:{cluster}\", routes: {routes:?}, no_advertise: {} }}",
+                !config.tells_addresses
             );
         }
         text

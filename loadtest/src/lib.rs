@@ -9,6 +9,12 @@ pub mod drive;
 pub mod fleet;
 pub mod link;
 
+pub mod dice;
+pub mod session;
+
+pub mod cluster;
+pub mod way;
+
 pub mod contest;
 pub mod cores;
 

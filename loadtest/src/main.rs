@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use carillon_loadtest::report::{Table, html};
 use carillon_loadtest::scenario::{
-    broadcast, capacity, chat, connect, echo, fanout, hold, idle, kills, peers, sends, slow, soak, storm,
+    broadcast, capacity, chat, connect, echo, fanout, faults, hold, idle, kills, peers, sends, slow, soak,
+    storm,
 };
 use carillon_loadtest::worker;
 use clap::{Parser, Subcommand};
@@ -26,6 +27,7 @@ Examples:
   carillon-loadtest storm    --start target/release/carillon
   carillon-loadtest capacity --start target/release/carillon --cores 8 --memory-gib 16
   carillon-loadtest kills    --start target/release/carillon --rounds 1000
+  carillon-loadtest faults   --start target/release/carillon --nats nats-server --faults 200
   carillon-loadtest sends    --address 127.0.0.1:8080 --data carillon-data --rate 1000
 
 Rates are kept whatever the node does, and latencies count from when work was due (no coordinated omission).
@@ -74,6 +76,8 @@ enum Scenario {
     Storm(storm::Storm),
     /// Kills the node at random moments; afterwards everything acknowledged must be there, once, in one order
     Kills(kills::Kills),
+    /// Kills, freezes and cuts off the nodes and NATS servers of a cluster; afterwards everything acknowledged must be there, once, in one order
+    Faults(faults::Faults),
     #[command(hide = true)]
     Worker,
     #[command(hide = true)]
@@ -109,11 +113,16 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Scenario::Capacity(capacity) => capacity::run(capacity)?,
         Scenario::Storm(storm) => storm::run(storm)?,
         Scenario::Kills(kills) => kills::run(kills)?,
+        Scenario::Faults(faults) => faults::run(faults)?,
         Scenario::Worker => return worker::run(),
         Scenario::FanoutSide { order } => return fanout::side::run(order),
         Scenario::Floor { hex } => return fanout::floor::write(hex),
     };
-    show(cli, &table)
+    show(cli, &table)?;
+    match table.broken {
+        None => Ok(()),
+        Some(fault) => bail!("a promise was broken: {fault}"),
+    }
 }
 
 #[expect(clippy::print_stdout, reason = "the figures are what the program is for")]

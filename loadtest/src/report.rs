@@ -176,6 +176,9 @@ pub struct Table {
     /// Servers that were to be compared with and were not there, or not to the end.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<Missing>,
+    /// The first promise that was found broken, where the scenario counts them and goes on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub broken: Option<String>,
     /// How people get to see it, where a line a figure is not it.
     #[serde(skip)]
     pub shown: Option<String>,
@@ -184,8 +187,9 @@ pub struct Table {
 impl Table {
     /// A scenario's figures.
     pub fn new(scenario: &'static str, figures: Vec<Figure>) -> Self {
-        let (moments, search, missing, shown) = (Vec::new(), None, Vec::new(), None);
-        Self { scenario, figures, run: RunOf::now(), moments, search, missing, shown }
+        let (moments, search, missing) = (Vec::new(), None, Vec::new());
+        let (broken, shown) = (None, None);
+        Self { scenario, figures, run: RunOf::now(), moments, search, missing, broken, shown }
     }
 
     /// With what was seen second by second.

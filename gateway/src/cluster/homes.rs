@@ -431,7 +431,16 @@ async fn try_take_over(
     let _ = applied.wait_for(is_there).await;
     let mut after = last;
     after[usize::from(partition)] = over.delivered.min(over.position);
-    let undelivered = read_to(Arc::clone(log), partition, after, over.position).await?;
+    let read = |after| read_to(Arc::clone(log), partition, after, over.position);
+    let undelivered = match read(after.clone()).await {
+        // What the log has forgotten is archived, and was delivered unless its home died with it: then clients learn of it
+        // by the next event or ping. Nobody can deliver it again.
+        Err(LogError::Forgotten { base, .. }) => {
+            after[usize::from(partition)] = base;
+            read(after).await?
+        }
+        read => read?,
+    };
     Ok((over, undelivered))
 }
 

@@ -3,8 +3,8 @@
 //! what is unread must be exact.
 
 use std::collections::{HashMap, HashSet};
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -12,16 +12,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use carillon_protocol::frame::RoomEntry;
-use carillon_protocol::{ClientId, Decoded, Event, EventBody, Frame, RoomId, decode, encode};
+use carillon_protocol::{ClientId, Event, EventBody, Frame, RoomId};
 use clap::Args;
 use uuid::Uuid;
 
 use super::{Target, client_id, create_room, room, user};
+use crate::dice::Dice;
 use crate::report::{Figure, Table};
+use crate::session::Session;
 use crate::token::Signer;
 
-/// How long a client waits for an answer before it takes its connection for dead.
-const ANSWER: Duration = Duration::from_secs(10);
 /// How long clients may take to come to an end after the last kill.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Sends that a client has outstanding at the most.
@@ -124,8 +124,12 @@ pub fn run(kills: &Kills) -> anyhow::Result<Table> {
     ))
 }
 
+fn connect(shared: &Shared, number: u64) -> io::Result<Session> {
+    Session::open(shared.address, &shared.signer, number, "kills")
+}
+
 fn create_rooms(shared: &Shared, clients: u64) -> anyhow::Result<()> {
-    let mut session = Session::open(shared, 1)?;
+    let mut session = connect(shared, 1)?;
     for &room in &shared.rooms {
         let members = (2..=clients).map(user).collect::<Result<_, _>>()?;
         let number = session.next();
@@ -189,7 +193,7 @@ impl Client {
 
     /// One connection's life: everything open again first, then new sends, marks and repeats, until it breaks.
     fn session(&mut self) -> Result<(), Ended> {
-        let mut session = Session::open(&self.shared, self.told.number)?;
+        let mut session = connect(&self.shared, self.told.number)?;
         self.send_open(&mut session)?;
         while !self.shared.finish.load(Ordering::Relaxed) {
             match self.dice.below(10) {
@@ -275,13 +279,13 @@ impl Client {
 
     /// After the last kill: what is open is sent, then everything is read.
     fn finish(&mut self) -> Result<(), Ended> {
-        let mut session = Session::open(&self.shared, self.told.number)?;
+        let mut session = connect(&self.shared, self.told.number)?;
         while !self.open.is_empty() {
             self.send_open(&mut session)?;
         }
         // Nobody sends any more when everyone has come this far; until then, read again.
         thread::sleep(Duration::from_secs(2));
-        let mut session = Session::open(&self.shared, self.told.number)?;
+        let mut session = connect(&self.shared, self.told.number)?;
         for &room in &self.shared.rooms.clone() {
             let history = session.history(room)?;
             self.told.histories.insert(room, history);
@@ -385,119 +389,6 @@ enum Ended {
 impl From<io::Error> for Ended {
     fn from(error: io::Error) -> Self {
         Self::Connection(error)
-    }
-}
-
-/// A blocking connection with a session.
-struct Session {
-    stream: TcpStream,
-    bytes: Vec<u8>,
-    out: Vec<u8>,
-    requests: u64,
-}
-
-impl Session {
-    fn open(shared: &Shared, number: u64) -> io::Result<Self> {
-        let stream = TcpStream::connect(shared.address)?;
-        stream.set_read_timeout(Some(ANSWER))?;
-        stream.set_nodelay(true)?;
-        let mut session = Self { stream, bytes: Vec::new(), out: Vec::new(), requests: 0 };
-        let token = shared.signer.token(number).into();
-        session.say(&Frame::Hello { token, device: "kills".into(), agent: None });
-        session.flush()?;
-        match session.hear()? {
-            Frame::Welcome { .. } => Ok(session),
-            other => Err(io::Error::other(format!("not welcome: {other:?}"))),
-        }
-    }
-
-    fn next(&mut self) -> u64 {
-        self.requests += 1;
-        self.requests
-    }
-
-    fn say(&mut self, frame: &Frame<'_>) {
-        encode(frame, &mut self.out);
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.stream.write_all(&self.out)?;
-        self.out.clear();
-        Ok(())
-    }
-
-    fn hear(&mut self) -> io::Result<Frame<'static>> {
-        loop {
-            match decode(&self.bytes, usize::MAX).map_err(io::Error::other)? {
-                Decoded::Frame { frame, used } => {
-                    let frame = frame.into_owned();
-                    self.bytes.drain(..used);
-                    return Ok(frame);
-                }
-                Decoded::Skipped { used } => drop(self.bytes.drain(..used)),
-                Decoded::Incomplete => {
-                    let mut more = [0; 65_536];
-                    let read = self.stream.read(&mut more)?;
-                    if read == 0 {
-                        return Err(io::ErrorKind::UnexpectedEof.into());
-                    }
-                    self.bytes.extend_from_slice(&more[..read]);
-                }
-            }
-        }
-    }
-
-    fn ask(&mut self, frame: &Frame<'_>, number: u64) -> io::Result<Frame<'static>> {
-        self.say(frame);
-        self.flush()?;
-        loop {
-            let frame = self.hear()?;
-            if frame.request() == Some(number) {
-                return Ok(frame);
-            }
-        }
-    }
-
-    /// All events of a room, from the beginning.
-    fn history(&mut self, room: RoomId) -> Result<Vec<Event<'static>>, Ended> {
-        let mut all: Vec<Event<'static>> = Vec::new();
-        loop {
-            let (number, after_seq) = (self.next(), all.len() as u64);
-            match self.ask(&Frame::Sync { request: number, room, after_seq, limit: 0 }, number)? {
-                Frame::Events { events, head_seq, .. } => {
-                    all.extend(events);
-                    if all.len() as u64 >= head_seq {
-                        return Ok(all);
-                    }
-                }
-                Frame::Error { code, .. } if code.come_back() => thread::sleep(Duration::from_millis(50)),
-                other => return Err(Ended::Wrong(format!("history was answered with {other:?}"))),
-            }
-        }
-    }
-
-    fn rooms(&mut self) -> Result<Vec<RoomEntry<'static>>, Ended> {
-        let number = self.next();
-        match self.ask(&Frame::Rooms { request: number, changed_since: 0, limit: 0, page: None }, number)? {
-            Frame::RoomList { rooms, .. } => Ok(rooms),
-            other => Err(Ended::Wrong(format!("the list of rooms was answered with {other:?}"))),
-        }
-    }
-}
-
-/// Numbers by chance, the same for the same seed (splitmix64).
-struct Dice(u64);
-
-impl Dice {
-    fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let word = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (word ^ (word >> 31)) % limit.max(1)
     }
 }
 

@@ -6,6 +6,7 @@ pub mod chat;
 pub mod connect;
 pub mod echo;
 pub mod fanout;
+pub mod faults;
 pub mod hold;
 pub mod idle;
 pub mod kills;

@@ -9,7 +9,8 @@ use async_nats::jetstream::consumer::{self, Consumer};
 use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::{
-    self, DirectGetErrorKind, DiscardPolicy, LastRawMessageErrorKind, RetentionPolicy, StorageType, Stream,
+    self, DirectGetErrorKind, DiscardPolicy, LastRawMessageErrorKind, RawMessageErrorKind, RetentionPolicy,
+    StorageType, Stream,
 };
 use async_nats::jetstream::{self, Context, ErrorCode};
 use bytes::Bytes;
@@ -221,6 +222,18 @@ impl Streams {
         }
     }
 
+    /// The partition's first message, as the stream's leader has it. A replica that is behind has none of what it has not got
+    /// yet: to believe it would be to take all of that for forgotten.
+    async fn first(&self, partition: Partition) -> Result<Option<Stored>, NoAnswer> {
+        let subject = self.subject(partition);
+        let stream = self.stream(partition).await?;
+        match within(stream.get_first_raw_message_by_subject(&subject, 1)).await? {
+            Ok(message) => Ok(Some(message.into())),
+            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(later(error)),
+        }
+    }
+
     /// The partition's first message at this sequence or after it, as one of the replicas has it.
     async fn next(&self, partition: Partition, sequence: u64) -> Result<Option<Stored>, NoAnswer> {
         let stream = self.stream(partition).await?;
@@ -239,8 +252,8 @@ impl Streams {
             return Ok(Located { sequence: 1, is_there: false, last_sequence: 0, base: 0, last: 0 });
         };
         let last = self.read(partition, &newest)?.last();
-        // A replica that is behind may have none yet, or one that was purged since: the leader's last one is there.
-        let oldest = self.next(partition, 1).await?.unwrap_or_else(|| newest.clone());
+        // It is purged since, perhaps: then the leader's last one is there.
+        let oldest = self.first(partition).await?.unwrap_or_else(|| newest.clone());
         let base = self.read(partition, &oldest)?.header.first - 1;
         let last_sequence = newest.sequence;
         if last <= after {

@@ -43,6 +43,10 @@ const ATTEMPT_MAX: Duration = Duration::from_secs(2);
 const AGAIN: Duration = Duration::from_millis(2);
 const AGAIN_MAX: Duration = Duration::from_millis(500);
 
+/// A gateway that is broken on purpose: two nodes may append to one partition, each as if it were alone. A run that looks
+/// for such faults (`carillon-loadtest faults`) is tried on it.
+const UNFENCED: bool = cfg!(feature = "unfenced");
+
 /// What a writer is asked.
 pub(super) enum Command {
     Append(Waiting),
@@ -263,7 +267,9 @@ impl Writer {
 
     async fn publish(&self, expected: u64, message: Bytes, patience: Duration) -> Answer {
         let mut headers = HeaderMap::new();
-        headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, HeaderValue::from(expected));
+        if !UNFENCED {
+            headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, HeaderValue::from(expected));
+        }
         let request = Request::new().headers(headers).payload(message).timeout(None);
         // The limit is around all of it: without a connection, handing the message over may wait as well.
         let answer = timeout(patience, self.connection.client.send_request(self.subject.clone(), request));
