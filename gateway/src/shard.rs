@@ -132,6 +132,7 @@ pub struct Shard {
     /// The same of other nodes.
     interest_away: HashMap<RoomId, Vec<(NodeId, ShardSet)>, foldhash::fast::RandomState>,
     away: away::Away,
+    remembered: forward::Remembered,
     held: forward::Held,
     flushing_away: bool,
     appends: FuturesUnordered<LocalBoxFuture<'static, Appended>>,
@@ -234,6 +235,7 @@ impl Shard {
             interest: HashMap::default(),
             interest_away: HashMap::default(),
             away: away::Away::default(),
+            remembered: forward::Remembered::default(),
             held: forward::Held::default(),
             flushing_away: false,
             appends: FuturesUnordered::new(),

@@ -153,6 +153,7 @@ impl Shard {
             places.retain(|(other, _)| *other != node);
             !places.is_empty()
         });
+        self.forward_again(node);
         if is_alive {
             self.resync_all();
         }
@@ -203,6 +204,18 @@ impl Shard {
             self.away.count -= 1;
             self.message(message);
         }
+    }
+
+    /// What waited too long, whether for this node or another, is answered: its client is told to come back. A home that answers
+    /// after all is not listened to; the retry finds what it decided.
+    pub(super) fn tidy_away(&mut self) {
+        self.tidy_expected(&[]);
+        let now_ms = self.now_ms;
+        let is_late = |sent: &Sent| now_ms.saturating_sub(sent.waiting.since_ms) > WAIT_MS;
+        for sent in self.away.take_sent(is_late) {
+            self.refuse_later(&sent.waiting.request, ErrorCode::UNAVAILABLE);
+        }
+        self.forget_forwarded();
     }
 
     /// What waits for partitions that this node did not come to be the home of, or waits too long.

@@ -18,6 +18,7 @@ use super::tasks::Done;
 use crate::cluster::view::NodeId;
 use crate::delivery::{Audience, Delivery};
 use crate::directory::ShardSet;
+use crate::encoded::Class;
 
 /// How often something may be passed on, each time because the user's home was elsewhere when it came; then it is dropped, which
 /// the sessions notice by the next event or ping.
@@ -30,6 +31,30 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(5);
 const ANNOUNCED_WITHIN_MS: u64 = 5_000;
 /// What may be held back in a shard; past it the oldest goes out to those nodes that are known.
 const HELD_MAX: usize = 65_536;
+
+/// How long it is remembered what was forwarded to a home, beyond `node_ttl_ms`: until then it is known whether that node died with it.
+const REMEMBERED_MORE_MS: u64 = 3_000;
+/// What is remembered so in a shard; past it the oldest is forgotten. If its home dies at that moment, its sessions find the gap by the
+/// next event.
+const REMEMBERED_MAX: usize = 65_536;
+
+/// Events that were forwarded a short while ago: a home that dies may have passed them on or not, and nobody else has them.
+#[derive(Default)]
+pub(super) struct Remembered {
+    queue: VecDeque<(u64, NodeId, Message)>,
+}
+
+impl Remembered {
+    /// What is not an event is not repeated: it may not be so any more.
+    fn push(&mut self, now_ms: u64, home: NodeId, message: &Message) {
+        if let Message::Deliver(Delivery { class: Class::Events { .. }, .. }) = message {
+            if self.queue.len() >= REMEMBERED_MAX {
+                self.queue.pop_front();
+            }
+            self.queue.push_back((now_ms, home, again(message)));
+        }
+    }
+}
 
 /// What is held back until homes know their users.
 #[derive(Default)]
@@ -61,10 +86,31 @@ impl Shard {
             if home == me {
                 self.forward(me, message);
             } else {
+                self.remembered.push(self.now_ms, home, &message);
                 self.outgoing
                     .push_node(home, Message::Forward { from: me, hops: 0, message: Box::new(message) });
             }
         }
+    }
+
+    /// A home is lost: what it may not have passed on goes to the homes of those users once more. Their sessions drop what they have
+    /// by its seq.
+    pub(super) fn forward_again(&mut self, home: NodeId) {
+        let all = std::mem::take(&mut self.remembered.queue);
+        let (lost, others) = all.into_iter().partition(|(_, node, _)| *node == home);
+        self.remembered.queue = others;
+        let lost: VecDeque<(u64, NodeId, Message)> = lost;
+        for (_, _, message) in lost {
+            self.tell_elsewhere(&users_of(&message), |some| with_users(&message, some));
+        }
+    }
+
+    /// What was forwarded so long ago is passed on, or its home is known to be lost.
+    pub(super) fn forget_forwarded(&mut self) {
+        let remembered_ms = self.node.config.node_ttl_ms + REMEMBERED_MORE_MS;
+        let is_old = |since_ms: u64| self.now_ms.saturating_sub(since_ms) > remembered_ms;
+        let count = self.remembered.queue.iter().take_while(|(since_ms, ..)| is_old(*since_ms)).count();
+        self.remembered.queue.drain(..count);
     }
 
     /// Something for users who live here, or whose home has moved meanwhile.
@@ -86,7 +132,9 @@ impl Shard {
                 by_home.entry(self.node.route.home_of_user(user).node).or_default().push(user);
             }
             for (home, users) in by_home {
-                let message = Box::new(with_users(&message, users.into()));
+                let message = with_users(&message, users.into());
+                self.remembered.push(self.now_ms, home, &message);
+                let message = Box::new(message);
                 self.outgoing.push_node(home, Message::Forward { from, hops: hops + 1, message });
             }
         }

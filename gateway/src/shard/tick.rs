@@ -43,6 +43,7 @@ impl Shard {
         }
         self.home.tidy(self.now_ms);
         self.tidy();
+        self.tidy_away();
         self.count();
     }
 
