@@ -44,7 +44,7 @@ impl Session {
     }
 
     /// The next request's number.
-    pub fn next(&mut self) -> u64 {
+    pub fn next_request(&mut self) -> u64 {
         self.requests += 1;
         self.requests
     }
@@ -99,9 +99,13 @@ impl Session {
     pub fn history(&mut self, room: RoomId) -> io::Result<Vec<Event<'static>>> {
         let mut all: Vec<Event<'static>> = Vec::new();
         loop {
-            let (number, after_seq) = (self.next(), all.len() as u64);
+            let (number, after_seq) = (self.next_request(), all.len() as u64);
             match self.ask(&Frame::Sync { request: number, room, after_seq, limit: 0 }, number)? {
                 Frame::Events { events, head_seq, .. } => {
+                    if events.is_empty() && after_seq < head_seq {
+                        let what = format!("nothing after {after_seq} of {head_seq} events of room {room}");
+                        return Err(io::Error::other(what));
+                    }
                     all.extend(events);
                     if all.len() as u64 >= head_seq {
                         return Ok(all);
@@ -117,7 +121,7 @@ impl Session {
     pub fn rooms(&mut self) -> io::Result<Vec<RoomEntry<'static>>> {
         let (mut all, mut page) = (Vec::new(), None);
         loop {
-            let number = self.next();
+            let number = self.next_request();
             match self.ask(&Frame::Rooms { request: number, changed_since: 0, limit: 0, page }, number)? {
                 Frame::RoomList { rooms, next, .. } => {
                     all.extend(rooms);

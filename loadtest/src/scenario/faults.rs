@@ -206,7 +206,7 @@ fn create_rooms(shared: &Shared) -> anyhow::Result<()> {
         let members: Vec<_> = place.members[1..].iter().map(|&client| user_of(client)).collect();
         let (first, more) = members.split_at(members.len().min(FIRST_MEMBERS as usize));
         let first = first.iter().map(|&member| user(member)).collect::<anyhow::Result<_>>()?;
-        let request = session.next();
+        let request = session.next_request();
         let mut frames = vec![create_room(request, place.id, first)];
         if let (Some(&from), Some(&to)) = (more.first(), more.last()) {
             frames.extend(add_members(place.id, from..=to)?);
@@ -238,6 +238,10 @@ fn figures(rounds: &[Round], told: &Told, found: &Found, took: Duration, ended: 
         figures.push(Figure::new(broken.words(), found.count(broken) as f64, "").at_most(0.0));
     }
     let pauses = verdict::Pauses::of(rounds, told);
+    for (round, pause_s) in rounds.iter().zip(&pauses.by_round_s) {
+        let words: Vec<_> = round.kinds.iter().map(|kind| kind.words()).collect();
+        eprintln!("{}: the longest pause was {pause_s:.1} s", words.join(", "));
+    }
     figures.extend([
         Figure::new("sends acknowledged", told.acknowledged.len() as f64, ", each there once"),
         Figure::new("sends a second, all in all", told.acknowledged.len() as f64 / took.as_secs_f64(), ""),

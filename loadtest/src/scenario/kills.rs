@@ -132,7 +132,7 @@ fn create_rooms(shared: &Shared, clients: u64) -> anyhow::Result<()> {
     let mut session = connect(shared, 1)?;
     for &room in &shared.rooms {
         let members = (2..=clients).map(user).collect::<Result<_, _>>()?;
-        let number = session.next();
+        let number = session.next_request();
         match session.ask(&create_room(number, room, members), number)? {
             Frame::Ack { .. } => {}
             other => bail!("a room was not created: {other:?}"),
@@ -219,7 +219,7 @@ impl Client {
     fn send_open(&mut self, session: &mut Session) -> Result<(), Ended> {
         let mut numbers = HashMap::new();
         for &(id, room) in &self.open {
-            let number = session.next();
+            let number = session.next_request();
             numbers.insert(number, (id, room));
             session.say(&Frame::Send { request: number, room, client_id: id, text: text_of(id).into() });
         }
@@ -259,7 +259,7 @@ impl Client {
             return Ok(());
         };
         self.told.repeated += 1;
-        let number = session.next();
+        let number = session.next_request();
         let frame = Frame::Send { request: number, room, client_id: id, text: text_of(id).into() };
         match session.ask(&frame, number)? {
             Frame::Ack { seq, .. } => self.acknowledged(id, room, seq),
@@ -269,7 +269,7 @@ impl Client {
     }
 
     fn mark(&mut self, session: &mut Session) -> Result<(), Ended> {
-        let (room, seq, number) = (self.room(), self.dice.below(2_000), session.next());
+        let (room, seq, number) = (self.room(), self.dice.below(2_000), session.next_request());
         match session.ask(&Frame::MarkRead { request: number, room, seq }, number)? {
             Frame::Ack { .. } => Ok(()),
             Frame::Error { code, .. } if code.come_back() => Ok(()),
