@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use carillon_devservers::ports;
 use carillon_devservers::process::{Server, Spec};
 use tempfile::TempDir;
 
+use crate::gateway::Gateway;
 use crate::session::Session;
 use crate::token::Signer;
 use crate::way::Way;
@@ -51,6 +52,7 @@ pub struct Cluster {
     pub signer: Signer,
     // After the processes.
     folder: Option<TempDir>,
+    key: PathBuf,
 }
 
 /// One of its gateways.
@@ -78,19 +80,23 @@ impl Cluster {
         let key = folder.path().join("cluster.hs256");
         fs::write(&key, uuid::Uuid::new_v4().simple().to_string())?;
         let signer = Signer::open(&key)?;
-        let mut cluster = Self { gateways: Vec::new(), nats, signer, folder: Some(folder) };
+        let mut cluster = Self { gateways: Vec::new(), nats, signer, folder: Some(folder), key };
         for number in 0..config.gateways {
-            let gateway = cluster.member(config, number, &key)?;
+            let gateway = cluster.member(config, number)?;
             cluster.gateways.push(gateway);
         }
         let deadline = Instant::now() + STARTING;
         for number in 0..config.gateways {
             cluster.wait_until_it_serves(number, deadline)?;
+            // It takes sessions before it has its share of the partitions, and says that it is open when it has.
+            while !cluster.gateways[number].has_said("  open  ") && Instant::now() < deadline {
+                thread::sleep(LOOK_AGAIN);
+            }
         }
         Ok(cluster)
     }
 
-    fn member(&self, config: &ClusterConfig, number: usize, key: &Path) -> anyhow::Result<Member> {
+    fn member(&self, config: &ClusterConfig, number: usize) -> anyhow::Result<Member> {
         let folder = self.folder.as_ref().context("a cluster without a folder")?.path().to_owned();
         let [port] = ports::free()?;
         let address = SocketAddr::from(([127, 0, 0, 1], port));
@@ -116,7 +122,7 @@ impl Cluster {
         flag("node", name.clone().into());
         flag("nats", nats.join(",").into());
         flag("nats-replicas", config.servers.to_string().into());
-        flag("token-keys", key.into());
+        flag("token-keys", self.key.clone().into());
         args.extend(config.flags.iter().map(Into::into));
         let spec = Spec { name, program: config.program.clone(), args, env: Vec::new(), folder };
         Ok(Member { server: Server::start(spec)?, address, ways, ended: 0 })
@@ -139,13 +145,16 @@ impl Cluster {
         }
     }
 
-    /// Gateways whose log tells of a panic: that is a fault of theirs whatever was done to them. Their last words.
+    /// Its gateways, for scenarios that drive one.
+    pub fn gateway(&self) -> anyhow::Result<Gateway> {
+        let addresses: Vec<_> = self.gateways.iter().map(|gateway| gateway.address).collect();
+        Gateway::of_cluster(&addresses, &self.key)
+    }
+
+    /// Gateways whose log tells of a panic: that is a fault of theirs whatever was done to them.
     pub fn panics(&self) -> Vec<String> {
-        let panicked = |gateway: &&Member| {
-            let log = fs::read(gateway.server.log()).unwrap_or_default();
-            String::from_utf8_lossy(&log).contains("panicked at")
-        };
-        self.gateways.iter().filter(panicked).map(|gateway| gateway.server.name().to_owned()).collect()
+        let panicked = self.gateways.iter().filter(|gateway| gateway.has_said("panicked at"));
+        panicked.map(|gateway| gateway.server.name().to_owned()).collect()
     }
 
     /// The gateways' logs and data stay when this is dropped; where.
@@ -157,6 +166,11 @@ impl Cluster {
 impl Member {
     fn serves(&self, signer: &Signer) -> io::Result<()> {
         Session::open(self.address, signer, WATCHMAN, "watchman").map(drop)
+    }
+
+    fn has_said(&self, words: &str) -> bool {
+        let log = fs::read(self.server.log()).unwrap_or_default();
+        String::from_utf8_lossy(&log).contains(words)
     }
 
     fn start_again_if_it_ended(&mut self) -> anyhow::Result<()> {

@@ -35,12 +35,24 @@ pub struct Fleet {
 pub struct Place {
     /// The node.
     pub address: SocketAddr,
+    /// Further nodes of its cluster: clients are spread over all of them.
+    pub others: Vec<SocketAddr>,
     /// How they talk.
     pub transport: Transport,
     /// How they shake hands, over TLS.
     pub tls: Option<Arc<ClientConfig>>,
     /// For their tokens.
     pub signer: Signer,
+}
+
+impl Place {
+    /// The node of the client of that number.
+    fn address_of(&self, number: usize) -> SocketAddr {
+        match number % (1 + self.others.len()) {
+            0 => self.address,
+            other => self.others[other - 1],
+        }
+    }
 }
 
 impl Fleet {
@@ -105,7 +117,7 @@ impl Fleet {
     }
 
     fn hello(&self, place: &Place, number: usize, user: u64) -> anyhow::Result<Link> {
-        let mut link = Link::connect(place.address, number, place.transport, place.tls.as_ref())?;
+        let mut link = Link::connect(place.address_of(number), number, place.transport, place.tls.as_ref())?;
         let token = place.signer.token(user).into();
         link.say(&Frame::Hello { token, device: "loadtest".into(), agent: Some("carillon-loadtest".into()) });
         self.register(&mut link, number)?;

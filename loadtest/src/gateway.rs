@@ -20,6 +20,9 @@ pub struct Gateway {
     pub address: SocketAddr,
     /// Which certificate it must show there; none where it is plain.
     pub tls: Option<Trust>,
+    /// Further gateways of its cluster, at which clients are as well.
+    pub others: Vec<SocketAddr>,
+    key: PathBuf,
     data: PathBuf,
     own: Option<Own>,
 }
@@ -46,17 +49,26 @@ impl Gateway {
         }
         let (child, address) = spawn(program, &data, "127.0.0.1:0", is_tls, &flags)?;
         let own = Own { program: program.to_owned(), flags, child, _dir: dir };
-        Ok(Self { address, tls, data, own: Some(own) })
+        let key = own_key(&data);
+        Ok(Self { address, tls, others: Vec::new(), key, data, own: Some(own) })
     }
 
     /// One that runs already; `data` is where its development key is.
     pub fn running(address: SocketAddr, tls: Option<Trust>, data: &Path) -> Self {
-        Self { address, tls, data: data.to_owned(), own: None }
+        let (others, key, data) = (Vec::new(), own_key(data), data.to_owned());
+        Self { address, tls, others, key, data, own: None }
+    }
+
+    /// The gateways of a cluster, which take tokens that are signed with this key.
+    pub fn of_cluster(addresses: &[SocketAddr], key: &Path) -> anyhow::Result<Self> {
+        let (&address, others) = addresses.split_first().context("a cluster without a gateway")?;
+        let (others, key, data) = (others.to_vec(), key.to_owned(), PathBuf::new());
+        Ok(Self { address, tls: None, others, key, data, own: None })
     }
 
     /// The key that its tokens are signed with.
     pub fn key(&self) -> PathBuf {
-        self.data.join("keys/dev.hs256")
+        self.key.clone()
     }
 
     /// Its process id, where it is ours.
@@ -93,7 +105,16 @@ impl Gateway {
 
     /// What it counts (`/v1/stats`).
     pub fn stats(&self) -> anyhow::Result<Value> {
-        let mut stream = TcpStream::connect(self.address)?;
+        self.stats_of(self.address)
+    }
+
+    /// What each gateway of its cluster counts, its own first.
+    pub fn stats_of_all(&self) -> anyhow::Result<Vec<Value>> {
+        [self.address].iter().chain(&self.others).map(|&address| self.stats_of(address)).collect()
+    }
+
+    fn stats_of(&self, address: SocketAddr) -> anyhow::Result<Value> {
+        let mut stream = TcpStream::connect(address)?;
         let answer = match self.tls {
             None => get_stats(&mut stream)?,
             Some(trust) => {
@@ -126,6 +147,11 @@ impl Drop for Gateway {
             }
         }
     }
+}
+
+/// Where a gateway keeps the key that it makes for itself.
+fn own_key(data: &Path) -> PathBuf {
+    data.join("keys/dev.hs256")
 }
 
 fn get_stats(stream: &mut (impl Read + Write)) -> io::Result<String> {

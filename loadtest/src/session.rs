@@ -102,6 +102,10 @@ impl Session {
             let (number, after_seq) = (self.next_request(), all.len() as u64);
             match self.ask(&Frame::Sync { request: number, room, after_seq, limit: 0 }, number)? {
                 Frame::Events { events, head_seq, .. } => {
+                    if events.is_empty() && after_seq < head_seq {
+                        let what = format!("nothing after {after_seq} of {head_seq} events of room {room}");
+                        return Err(io::Error::other(what));
+                    }
                     all.extend(events);
                     if all.len() as u64 >= head_seq {
                         return Ok(all);

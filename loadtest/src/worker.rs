@@ -59,6 +59,8 @@ pub enum Order {
 pub struct Sessions {
     /// The node.
     pub address: SocketAddr,
+    /// Further nodes of its cluster.
+    pub others: Vec<SocketAddr>,
     /// How they talk.
     pub transport: Transport,
     /// Which certificate it must show, over TLS.
@@ -256,7 +258,13 @@ impl Sessions {
     pub fn place(&self) -> anyhow::Result<Place> {
         let signer = Signer::open(&self.key)?;
         let tls = self.tls.map(Trust::config).transpose()?;
-        Ok(Place { address: self.address, transport: self.transport, tls, signer })
+        Ok(Place {
+            address: self.address,
+            others: self.others.clone(),
+            transport: self.transport,
+            tls,
+            signer,
+        })
     }
 }
 

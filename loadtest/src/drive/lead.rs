@@ -197,6 +197,7 @@ fn load(gateway: &Gateway, transport: Transport, run: &Run, plan: &Plan, (id, in
         run: id,
         sessions: Sessions {
             address: gateway.address,
+            others: gateway.others.clone(),
             transport,
             tls: gateway.tls,
             key: gateway.key(),

@@ -147,6 +147,9 @@ impl Capacity {
             rooms: 2_000,
             members,
             bytes: 64,
+            gateways: None,
+            servers: "3".to_owned(),
+            nats: None,
             run: Run { seconds: self.seconds, warm_up: 2, ramp: 0, workers: 1 },
         })
     }

@@ -76,6 +76,7 @@ pub fn run(connect: &Connect) -> anyhow::Result<Table> {
     for (index, worker) in (0..).zip(&mut workers) {
         let sessions = Sessions {
             address: gateway.address,
+            others: Vec::new(),
             transport: connect.target.transport,
             tls: gateway.tls,
             key: gateway.key(),

@@ -238,6 +238,10 @@ fn figures(rounds: &[Round], told: &Told, found: &Found, took: Duration, ended: 
         figures.push(Figure::new(broken.words(), found.count(broken) as f64, "").at_most(0.0));
     }
     let pauses = verdict::Pauses::of(rounds, told);
+    for (round, pause_s) in rounds.iter().zip(&pauses.by_round_s) {
+        let words: Vec<_> = round.kinds.iter().map(|kind| kind.words()).collect();
+        eprintln!("{}: the longest pause was {pause_s:.1} s", words.join(", "));
+    }
     figures.extend([
         Figure::new("sends acknowledged", told.acknowledged.len() as f64, ", each there once"),
         Figure::new("sends a second, all in all", told.acknowledged.len() as f64 / took.as_secs_f64(), ""),

@@ -169,6 +169,7 @@ impl Hold {
         let gateway = self.gateway.target().gateway_with(&[SMALL_CACHE])?;
         let sessions = Sessions {
             address: gateway.address,
+            others: Vec::new(),
             transport: self.gateway.transport,
             tls: gateway.tls,
             key: gateway.key(),

@@ -146,7 +146,7 @@ pub fn measure(idle: &Idle) -> anyhow::Result<Outcome> {
     let (address, tls, key) = (gateway.address, gateway.tls, gateway.key());
     let sessions = |first_user, count| {
         let (transport, tls, key) = (idle.target.transport, tls, key.clone());
-        Order::Open(Sessions { address, transport, tls, key, first_user, count })
+        Order::Open(Sessions { address, others: Vec::new(), transport, tls, key, first_user, count })
     };
     eprintln!("{} users create a room each, with {} members", idle.large, idle.rooms);
     let share = idle.large / idle.workers;

@@ -123,7 +123,13 @@ impl Target {
     pub fn place(&self, gateway: &Gateway) -> anyhow::Result<Place> {
         let signer = Signer::open(&gateway.key())?;
         let tls = gateway.tls.map(Trust::config).transpose()?;
-        Ok(Place { address: gateway.address, transport: self.transport, tls, signer })
+        Ok(Place {
+            address: gateway.address,
+            others: gateway.others.clone(),
+            transport: self.transport,
+            tls,
+            signer,
+        })
     }
 }
 

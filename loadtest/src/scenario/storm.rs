@@ -101,7 +101,7 @@ pub fn run(storm: &Storm) -> anyhow::Result<Table> {
         let first_user = 1 + index * (KEEPERS + share);
         worker.order(&Order::Storm(Load {
             run,
-            sessions: Sessions { address, transport, tls, key, first_user, count: share },
+            sessions: Sessions { address, others: Vec::new(), transport, tls, key, first_user, count: share },
             first_room: index * rooms,
             rooms,
             members: storm.members,

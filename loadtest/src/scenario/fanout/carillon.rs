@@ -47,7 +47,8 @@ pub(super) fn start(program: &Path, flags: &[String], order: &Order) -> anyhow::
     let gateway = cores::on_server_core(|| Gateway::start(program, order.is_tls, &flags))?;
     let signer = Signer::open(&gateway.key())?;
     let tls = gateway.tls.map(Trust::config).transpose()?;
-    let place = Place { address: gateway.address, transport: order.transport, tls, signer };
+    let place =
+        Place { address: gateway.address, others: Vec::new(), transport: order.transport, tls, signer };
     Ok(Carillon {
         gateway,
         place,

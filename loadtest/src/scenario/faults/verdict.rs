@@ -15,7 +15,7 @@ use super::plan::{Kind, Round};
 use super::{Place, Shared, user_of};
 use crate::session::Session;
 
-/// How long a gateway may take to give what it has, once nothing is done to it any more.
+/// How long a gateway may take until it gives all it has, once nothing is done to it any more.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A promise that can be broken.
@@ -149,16 +149,20 @@ struct Everything {
 /// Also what is wrong with it by itself.
 fn read_everything(shared: &Shared, gateway: SocketAddr) -> anyhow::Result<(Everything, Vec<String>)> {
     let (mut histories, mut wrong) = (Vec::new(), Vec::new());
+    let deadline = Instant::now() + PATIENCE;
     for place in &shared.rooms {
         let owner = user_of(place.members[0]);
-        let history = patiently(shared, gateway, owner, |session| session.history(place.id))
-            .with_context(|| format!("room {}", place.id))?;
+        let history = patiently(shared, gateway, owner, deadline, |session| session.history(place.id));
+        let history = history.unwrap_or_else(|error| {
+            wrong.push(format!("room {} cannot be read: {error}", place.id));
+            Vec::new()
+        });
         wrong.extend(is_dense(place.id, &history).err());
         histories.push(history.iter().map(entry).collect());
     }
     let mut lists = Vec::new();
     for client in 0..shared.clients {
-        let rooms = patiently(shared, gateway, user_of(client), Session::rooms)?;
+        let rooms = patiently(shared, gateway, user_of(client), deadline, Session::rooms)?;
         lists.push(rooms.into_iter().map(|entry| (entry.room, entry)).collect());
     }
     Ok((Everything { histories, lists }, wrong))
@@ -168,9 +172,9 @@ fn patiently<T>(
     shared: &Shared,
     gateway: SocketAddr,
     user: u64,
+    deadline: Instant,
     mut read: impl FnMut(&mut Session) -> io::Result<T>,
 ) -> anyhow::Result<T> {
-    let deadline = Instant::now() + PATIENCE;
     loop {
         let got = Session::open(gateway, &shared.signer, user, "reader").and_then(|mut it| read(&mut it));
         match got {
@@ -319,12 +323,14 @@ pub(super) struct Pauses {
     pub(super) median_s: f64,
     pub(super) killed_median_s: f64,
     pub(super) killed_longest_s: f64,
+    /// The longest of each round.
+    pub(super) by_round_s: Vec<f64>,
 }
 
 impl Pauses {
     /// A round's pause is the longest that a send waited in it, from when the first fault began or, later, from when it was due.
     pub(super) fn of(rounds: &[Round], told: &Told) -> Self {
-        let (mut by_client, mut killed) = (Vec::new(), Vec::new());
+        let (mut by_client, mut killed, mut by_round_s) = (Vec::new(), Vec::new(), Vec::new());
         for (number, round) in rounds.iter().enumerate() {
             let next = rounds.get(number + 1).map(|next| next.began);
             let mut longest: HashMap<usize, f64> = HashMap::new();
@@ -336,8 +342,9 @@ impl Pauses {
                     *before = before.max(waited);
                 }
             }
+            by_round_s.push(longest.values().copied().fold(0.0, f64::max));
             if round.kinds == [Kind::GatewayKilled] {
-                killed.push(longest.values().copied().fold(0.0, f64::max));
+                killed.extend(by_round_s.last().copied());
             }
             by_client.extend(longest.into_values());
         }
@@ -350,6 +357,7 @@ impl Pauses {
             median_s: median(&mut by_client),
             killed_longest_s: killed.iter().copied().fold(0.0, f64::max),
             killed_median_s: median(&mut killed),
+            by_round_s,
         }
     }
 }
