@@ -41,6 +41,7 @@ impl Shard {
             self.stats().outbox_bytes.set(waiting_bytes);
         }
         self.home.tidy(self.now_ms);
+        self.tidy_expected(&[]);
         self.tidy();
         self.count();
     }
