@@ -5,7 +5,7 @@
 
 mod accept;
 pub mod ask;
-mod away;
+pub mod away;
 mod drain;
 pub(crate) mod forward;
 pub mod message;

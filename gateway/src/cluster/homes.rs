@@ -111,7 +111,7 @@ pub struct Homes {
     incomplete: HashSet<Partition>,
     /// Nodes to which the link was lost, and that may be alive.
     lost: HashSet<NodeId>,
-    /// Where the log stood at each of the last notes.
+    /// Where the log stood at each of the last notes, where this node was the home.
     noted: VecDeque<Positions>,
 }
 
@@ -368,9 +368,15 @@ impl Homes {
         let _ = self.peers.send(home, batch);
     }
 
-    /// What was durable some time ago was delivered: a next home delivers again from there.
+    /// What was durable some time ago, and this node the home since then, was delivered: a next home delivers again from there.
     fn note(&mut self) {
-        self.noted.push_back(self.log.last());
+        let mut last = self.log.last();
+        for (position, state) in last.iter_mut().zip(&self.states) {
+            if !matches!(state, State::Here) {
+                *position = 0;
+            }
+        }
+        self.noted.push_back(last);
         if self.noted.len() > DELIVERED_AFTER
             && let Some(positions) = self.noted.pop_front()
         {

@@ -304,6 +304,8 @@ impl Home {
                         close(lane, partition, std::iter::once(ledger.seal()), requests, &mut each);
                     }
                 }
+                // Where all that was left were answers that waited for nothing.
+                self.finish_releases();
             }
         }
     }
@@ -324,7 +326,10 @@ impl Home {
         while let Some((appending, result)) = self.lanes.get_mut(&id).and_then(Lane::next_settled) {
             match result {
                 Ok(()) => self.durable(appending.after, &mut owed),
-                Err(AppendError::Deposed(partition)) => {
+                // An append of one partition has none before it under way: what is not next was overtaken by another home's.
+                Err(AppendError::Deposed(partition) | AppendError::NotNext { partition, .. })
+                    if self.settles_by == SettlesBy::Partition =>
+                {
                     tracing::warn!(partition, "another node is the home of a partition now");
                     self.refuse_owed(appending.after, true);
                     self.drop_partition(partition, true);
@@ -356,10 +361,19 @@ impl Home {
         self.lanes.get(&lane).is_some_and(|lane| lane.settling.is_some())
     }
 
-    /// The archiver has come this far.
+    /// The archiver has come this far. Where that is further than this home's own appends, another node has been the home
+    /// meanwhile: nobody may be told what this one takes for the room's end.
     pub fn archived(&mut self, positions: &Positions) {
+        let mut overtaken = Vec::new();
         for ledger in self.ledgers.values_mut() {
             ledger.archived = positions[usize::from(ledger.partition)];
+            if self.settles_by == SettlesBy::Partition && ledger.archived > ledger.position {
+                overtaken.push(ledger.partition);
+            }
+        }
+        for partition in overtaken {
+            tracing::warn!(partition, "another node was the home of a partition for a while");
+            self.drop_partition(partition, true);
         }
         self.users.archived(positions);
     }
@@ -367,6 +381,7 @@ impl Home {
     /// Visits rooms whose time has come: one that nobody touched for `room_idle_ms` and that the store has leaves memory, any
     /// other gives back what it need not keep. Each room is visited once in that time, so a tick looks at few of many.
     pub fn tidy(&mut self, now_ms: u64) {
+        self.want_undelivered();
         for _ in 0..VISITS_MAX {
             let Some(&(due_ms, id)) = self.visits.front() else { break };
             if due_ms > now_ms {
@@ -536,18 +551,15 @@ impl Home {
 
     /// A read marker is durable.
     fn read(&mut self, read: &Read, owed: &mut Vec<After>) {
-        let Some(Slot::Active(room)) = self.rooms.get_mut(&read.room) else { return };
-        match room.read_is_durable(read) {
-            Some(row) => command::read::tell(room, read, &row, self.settings.receipts_members_max, owed),
-            // They part in what is under way: what they have read matters to nobody.
-            None => owed.push(After::Ack(Ack {
-                to: read.to,
-                request: read.request,
-                seq: read.seq,
-                ordinal: read.ordinal,
-                at_ms: 0,
-            })),
+        if let Some(Slot::Active(room)) = self.rooms.get_mut(&read.room)
+            && let Some(row) = room.read_is_durable(read)
+        {
+            return command::read::tell(room, read, &row, self.settings.receipts_members_max, owed);
         }
+        // They part in what is under way: what they have read matters to nobody. Or the store had it before this home
+        // heard of it, and the room has left memory.
+        let Read { to, request, seq, ordinal, .. } = *read;
+        owed.push(After::Ack(Ack { to, request, seq, ordinal, at_ms: 0 }));
     }
 
     /// Those who wait for what will not be are told to come back.

@@ -40,21 +40,25 @@ impl Home {
             self.undelivered.entry(header.room).or_default().push((header.seq, encoded));
         }
         for room in self.undelivered.keys().copied().collect::<Vec<_>>() {
-            match self.rooms.get(&room) {
-                Some(Slot::Active(_)) => self.deliver_room_again(room),
-                Some(Slot::Loading(..)) => {}
-                None => {
-                    self.wants.rooms.push((room, self.takes));
-                    self.rooms.insert(room, Slot::Loading(self.takes, Vec::new()));
-                }
+            self.deliver_room_again(room);
+        }
+        self.want_undelivered();
+    }
+
+    /// Rooms with such events are read, again where they could not be.
+    pub(super) fn want_undelivered(&mut self) {
+        for &room in self.undelivered.keys() {
+            if !self.rooms.contains_key(&room) {
+                self.wants.rooms.push((room, self.takes));
+                self.rooms.insert(room, Slot::Loading(self.takes, Vec::new()));
             }
         }
     }
 
     /// The same of a room that is in memory.
     pub(super) fn deliver_room_again(&mut self, room: RoomId) {
-        let Some(events) = self.undelivered.remove(&room) else { return };
         let Some(Slot::Active(active)) = self.rooms.get_mut(&room) else { return };
+        let Some(events) = self.undelivered.remove(&room) else { return };
         for (seq, encoded) in events {
             let audience = active.audience();
             self.out.told.push(Delivery { room, class: Class::Events { seq }, encoded, audience });

@@ -38,7 +38,8 @@ async fn read_room(store: &dyn Store, id: RoomId, kept: usize) -> StoreResult<Op
     Ok(Some(Loaded { row, members, events }))
 }
 
-/// The last `kept` events, or fewer where they are large: always up to the head, without a hole.
+/// The last `kept` events, or fewer where they are large: always up to the head, without a hole. What is in the store
+/// beyond the head came meanwhile, of a home that has taken over.
 async fn last_events(
     store: &dyn Store,
     id: RoomId,
@@ -51,7 +52,7 @@ async fn last_events(
         let page = store.events(id, from_seq, kept, RECENT_BYTES).await?;
         let Some(last) = page.last() else { break };
         from_seq = last.seq + 1;
-        events.extend(page);
+        events.extend(page.into_iter().filter(|event| event.seq <= head_seq));
     }
     Ok(events)
 }

@@ -145,9 +145,10 @@ impl Room {
         }
     }
 
-    /// A member's marker moves, unless it stands further on. Says where it stands now.
+    /// A member's marker moves, unless it stands further on. Says where it stands now; nothing where they have parted
+    /// meanwhile, even if they joined again: that may not be durable yet.
     pub fn read_is_durable(&mut self, read: &Read) -> Option<MemberRow> {
-        let row = self.members.get_mut(read.user)?;
+        let row = self.members.get_mut(read.user).filter(|row| row.joined_seq <= read.seq)?;
         row.read_seq = row.read_seq.max(read.seq);
         row.read_ordinal = row.read_ordinal.max(read.ordinal);
         row.read_ms = row.read_ms.max(read.at_ms);

@@ -26,9 +26,10 @@ const WAIT_MS: u64 = 10_000;
 /// Requests that may wait for homes in a shard; a further one is told to come back.
 const WAITING_MAX: usize = 65_536;
 
-/// Requests at other nodes, and those that wait for a home.
+/// Requests at other nodes, and those that wait for a home: the rules, without the shard that keeps to them. It routes a
+/// request, or answers it, as these say.
 #[derive(Default)]
-pub(super) struct Away {
+pub struct Away {
     last_ticket: u64,
     sent: BTreeMap<u64, Sent>,
     /// To be routed again soon: their home was not where they went.
@@ -45,28 +46,126 @@ struct Sent {
     waiting: Waiting,
 }
 
-struct Waiting {
-    since_ms: u64,
-    request: Request<'static>,
+/// A request on its way to its home.
+#[derive(Debug)]
+pub struct Waiting {
+    /// Since when.
+    pub since_ms: u64,
+    /// What is asked.
+    pub request: Request<'static>,
+}
+
+/// How a request waits.
+#[derive(Debug)]
+pub enum Wait {
+    /// As the first of its partition: all of them are to be routed again in [`TRY_AGAIN_AFTER`].
+    First,
+    /// Behind others.
+    Behind,
+    /// Not at all: too many do, or it has for too long. It is refused with this code.
+    Refused(Request<'static>, ErrorCode),
 }
 
 impl Away {
     /// Whether no request is under way or waits to be. (What waits for partitions that this node was to take may wait for
     /// ever, when it leaves instead.)
-    pub(super) fn is_quiet(&self) -> bool {
+    pub fn is_quiet(&self) -> bool {
         self.sent.is_empty() && self.waiting.is_empty()
     }
 
+    /// A request goes to another node, and is remembered until its answer is there. This is how it goes.
+    pub fn sent(&mut self, node: NodeId, partition: Partition, mut waiting: Waiting) -> Request<'static> {
+        self.last_ticket += 1;
+        waiting.request.from.ticket = self.last_ticket;
+        let request = waiting.request.clone();
+        self.sent.insert(self.last_ticket, Sent { node, partition, waiting });
+        request
+    }
+
     /// An answer has come. Says whether anybody waited for it.
-    pub(super) fn answered(&mut self, ticket: u64) -> bool {
+    pub fn answered(&mut self, ticket: u64) -> bool {
         ticket == 0 || self.sent.remove(&ticket).is_some()
     }
 
+    /// A request came to a node that is not its home: it and all others of its partition that went there are to wait for
+    /// where their home is now, in this order. An old answer means nothing.
+    pub fn moved(&mut self, ticket: u64) -> Vec<(Partition, Waiting)> {
+        let Some(&Sent { node, partition, .. }) = self.sent.get(&ticket) else { return Vec::new() };
+        self.take_sent(|sent| sent.node == node && sent.partition == partition)
+    }
+
+    /// What was on its way to a node is lost: all of it is to wait, in this order.
+    pub fn lost(&mut self, node: NodeId) -> Vec<(Partition, Waiting)> {
+        self.take_sent(|sent| sent.node == node)
+    }
+
+    /// What was sent too long ago and is not answered.
+    pub fn take_unanswered(&mut self, now_ms: u64) -> Vec<(Partition, Waiting)> {
+        self.take_sent(|sent| now_ms.saturating_sub(sent.waiting.since_ms) > WAIT_MS)
+    }
+
     /// Everything under way that `is_lost`, in the order in which it was sent.
-    fn take_sent(&mut self, is_lost: impl Fn(&Sent) -> bool) -> Vec<Sent> {
+    fn take_sent(&mut self, is_lost: impl Fn(&Sent) -> bool) -> Vec<(Partition, Waiting)> {
         let lost: Vec<u64> =
             self.sent.iter().filter(|(_, sent)| is_lost(sent)).map(|(&ticket, _)| ticket).collect();
-        lost.iter().filter_map(|ticket| self.sent.remove(ticket)).collect()
+        let lost = lost.iter().filter_map(|ticket| self.sent.remove(ticket));
+        lost.map(|sent| (sent.partition, sent.waiting)).collect()
+    }
+
+    /// Whether requests for a partition wait for its home: then the next one waits behind them.
+    pub fn is_waiting_for(&self, partition: Partition) -> bool {
+        !self.waiting.is_empty() && self.waiting.contains_key(&partition)
+    }
+
+    /// A request waits for its home.
+    pub fn wait(&mut self, now_ms: u64, partition: Partition, waiting: Waiting) -> Wait {
+        if self.count >= WAITING_MAX {
+            return Wait::Refused(waiting.request, ErrorCode::BUSY);
+        }
+        if now_ms.saturating_sub(waiting.since_ms) > WAIT_MS {
+            return Wait::Refused(waiting.request, ErrorCode::UNAVAILABLE);
+        }
+        self.count += 1;
+        let queue = self.waiting.entry(partition).or_default();
+        queue.push_back(waiting);
+        if queue.len() == 1 { Wait::First } else { Wait::Behind }
+    }
+
+    /// Those that wait for a partition's home, to be routed again in this order.
+    pub fn take_waiting(&mut self, partition: Partition) -> VecDeque<Waiting> {
+        let queue = self.waiting.remove(&partition).unwrap_or_default();
+        self.count -= queue.len();
+        queue
+    }
+
+    /// Something is for a partition that this node is about to take: kept until it has, or given back where too much waits.
+    pub fn expect(&mut self, now_ms: u64, partition: Partition, message: Message) -> Result<(), Message> {
+        if self.count >= WAITING_MAX {
+            return Err(message);
+        }
+        self.count += 1;
+        self.expected.entry(partition).or_default().push_back((now_ms, message));
+        Ok(())
+    }
+
+    /// What was kept for a partition, in order.
+    pub fn take_expected(&mut self, partition: Partition) -> Vec<Message> {
+        let queue = self.expected.remove(&partition).unwrap_or_default();
+        self.count -= queue.len();
+        queue.into_iter().map(|(_, message)| message).collect()
+    }
+
+    /// What was kept for too long.
+    pub fn take_late(&mut self, now_ms: u64) -> Vec<Message> {
+        let mut late = Vec::new();
+        for queue in self.expected.values_mut() {
+            while queue.front().is_some_and(|(since_ms, _)| now_ms.saturating_sub(*since_ms) > WAIT_MS) {
+                late.extend(queue.pop_front().map(|(_, message)| message));
+            }
+        }
+        self.expected.retain(|_, queue| !queue.is_empty());
+        self.count -= late.len();
+        late
     }
 }
 
@@ -76,17 +175,14 @@ impl Shard {
         self.request_away_since(home, partition, Waiting { since_ms: self.now_ms, request });
     }
 
-    fn request_away_since(&mut self, home: Place, partition: Partition, mut waiting: Waiting) {
-        self.away.last_ticket += 1;
-        let ticket = self.away.last_ticket;
-        waiting.request.from.ticket = ticket;
-        self.outgoing.push(home, Message::Request(waiting.request.clone()));
-        self.away.sent.insert(ticket, Sent { node: home.node, partition, waiting });
+    fn request_away_since(&mut self, home: Place, partition: Partition, waiting: Waiting) {
+        let request = self.away.sent(home.node, partition, waiting);
+        self.outgoing.push(home, Message::Request(request));
     }
 
     /// Whether requests for a partition wait for its home: then the next one waits behind them.
     pub(super) fn is_waiting_for(&self, partition: Partition) -> bool {
-        !self.away.waiting.is_empty() && self.away.waiting.contains_key(&partition)
+        self.away.is_waiting_for(partition)
     }
 
     /// A request waits for its home.
@@ -95,18 +191,13 @@ impl Shard {
     }
 
     fn wait_since(&mut self, partition: Partition, waiting: Waiting) {
-        if self.away.count >= WAITING_MAX || self.now_ms.saturating_sub(waiting.since_ms) > WAIT_MS {
-            let code = if self.away.count >= WAITING_MAX { ErrorCode::BUSY } else { ErrorCode::UNAVAILABLE };
-            return self.refuse_later(&waiting.request, code);
-        }
-        self.away.count += 1;
-        let queue = self.away.waiting.entry(partition).or_default();
-        queue.push_back(waiting);
-        if queue.len() == 1 {
-            self.start(async move {
+        match self.away.wait(self.now_ms, partition, waiting) {
+            Wait::First => self.start(async move {
                 tokio::time::sleep(TRY_AGAIN_AFTER).await;
                 Done::TryAgain(partition)
-            });
+            }),
+            Wait::Behind => {}
+            Wait::Refused(request, code) => self.refuse_later(&request, code),
         }
     }
 
@@ -118,9 +209,7 @@ impl Shard {
 
     /// Requests that waited for their home go to whoever it is now.
     pub(super) fn try_again(&mut self, partition: Partition) {
-        let Some(queue) = self.away.waiting.remove(&partition) else { return };
-        self.away.count -= queue.len();
-        for waiting in queue {
+        for waiting in self.away.take_waiting(partition) {
             let home = self.node.route.home_of(partition);
             if self.is_waiting_for(partition) {
                 self.wait_since(partition, waiting);
@@ -136,16 +225,15 @@ impl Shard {
 
     /// A request came to a node that is not its home: it and all others of its partition that went there go elsewhere.
     pub(super) fn moved_away(&mut self, ticket: u64) {
-        let Some(Sent { node, partition, .. }) = self.away.sent.get(&ticket) else { return };
-        let (node, partition) = (*node, *partition);
-        let lost = self.away.take_sent(|sent| sent.node == node && sent.partition == partition);
-        lost.into_iter().for_each(|sent| self.wait_since(partition, sent.waiting));
+        for (partition, waiting) in self.away.moved(ticket) {
+            self.wait_since(partition, waiting);
+        }
     }
 
     /// What was on its way to and from a node is lost.
     pub(super) fn peer_lost(&mut self, node: NodeId, is_alive: bool) {
-        for sent in self.away.take_sent(|sent| sent.node == node) {
-            self.wait_since(sent.partition, sent.waiting);
+        for (partition, waiting) in self.away.lost(node) {
+            self.wait_since(partition, waiting);
         }
         self.asker.lost(node);
         self.outgoing.forget(node);
@@ -173,14 +261,9 @@ impl Shard {
     pub(super) fn not_mine(&mut self, partition: Partition, message: Message) {
         let home = self.node.route.home_of(partition);
         if home.node == self.node.route.me {
-            if self.away.count >= WAITING_MAX {
-                if let Message::Request(request) = &message {
-                    self.refuse_later(request, ErrorCode::BUSY);
-                }
-                return;
+            if let Err(Message::Request(request)) = self.away.expect(self.now_ms, partition, message) {
+                self.refuse_later(&request, ErrorCode::BUSY);
             }
-            self.away.count += 1;
-            self.away.expected.entry(partition).or_default().push_back((self.now_ms, message));
             return;
         }
         match message {
@@ -200,8 +283,7 @@ impl Shard {
         let Taken { partition, position, undelivered, gone } = taken;
         self.home.take(partition, position, gone);
         self.home.deliver_again(&undelivered);
-        for (_, message) in self.away.expected.remove(&partition).unwrap_or_default() {
-            self.away.count -= 1;
+        for message in self.away.take_expected(partition) {
             self.message(message);
         }
     }
@@ -210,10 +292,8 @@ impl Shard {
     /// after all is not listened to; the retry finds what it decided.
     pub(super) fn tidy_away(&mut self) {
         self.tidy_expected(&[]);
-        let now_ms = self.now_ms;
-        let is_late = |sent: &Sent| now_ms.saturating_sub(sent.waiting.since_ms) > WAIT_MS;
-        for sent in self.away.take_sent(is_late) {
-            self.refuse_later(&sent.waiting.request, ErrorCode::UNAVAILABLE);
+        for (_, waiting) in self.away.take_unanswered(self.now_ms) {
+            self.refuse_later(&waiting.request, ErrorCode::UNAVAILABLE);
         }
         self.forget_forwarded();
     }
@@ -222,22 +302,12 @@ impl Shard {
     pub(super) fn tidy_expected(&mut self, rehomed: &[Partition]) {
         for &partition in rehomed {
             if self.node.route.home_of(partition).node != self.node.route.me {
-                for (_, message) in self.away.expected.remove(&partition).unwrap_or_default() {
-                    self.away.count -= 1;
+                for message in self.away.take_expected(partition) {
                     self.not_mine(partition, message);
                 }
             }
         }
-        let mut late = Vec::new();
-        let now_ms = self.now_ms;
-        for queue in self.away.expected.values_mut() {
-            while queue.front().is_some_and(|(since_ms, _)| now_ms.saturating_sub(*since_ms) > WAIT_MS) {
-                late.extend(queue.pop_front());
-            }
-        }
-        self.away.expected.retain(|_, queue| !queue.is_empty());
-        for (_, message) in late {
-            self.away.count -= 1;
+        for message in self.away.take_late(self.now_ms) {
             if let Message::Request(request) = message {
                 self.refuse_later(&request, ErrorCode::UNAVAILABLE);
             }

@@ -42,6 +42,7 @@ impl Shard {
             self.stats().outbox_bytes.set(waiting_bytes);
         }
         self.home.tidy(self.now_ms);
+        self.tidy_expected(&[]);
         self.tidy();
         self.tidy_away();
         self.count();
