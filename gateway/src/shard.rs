@@ -288,6 +288,8 @@ impl Shard {
         self.accept();
         self.start_tasks();
         self.append();
+        // Other shards hear of it before any client is told that it is done.
+        self.outgoing.flush();
         self.write_dirty();
         self.outgoing.flush();
         self.flush_away();

@@ -5,6 +5,7 @@
 //! `HISTORIES=100000` plays so many.
 #![allow(unreachable_pub, reason = "these modules are one program")]
 #![allow(clippy::unwrap_used, reason = "a test panics where its fact does not hold")]
+#![allow(clippy::print_stdout, reason = "what was played, for who reads the output")]
 
 mod checker;
 mod client;

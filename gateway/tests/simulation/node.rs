@@ -430,7 +430,7 @@ impl World {
         if home.node == self.nodes[n].id {
             let now_ms = self.now_ms;
             let kept = self.shard(n, shard).away.expect(now_ms, partition, message);
-            if let Err(Message::Request(request)) = kept {
+            if let Some(Message::Request(request)) = kept {
                 self.refuse_later(n, &request, ErrorCode::BUSY);
             }
             return;
