@@ -133,13 +133,13 @@ impl Away {
     }
 
     /// Something is for a partition that this node is about to take: kept until it has, or given back where too much waits.
-    pub fn expect(&mut self, now_ms: u64, partition: Partition, message: Message) -> Result<(), Message> {
+    pub fn expect(&mut self, now_ms: u64, partition: Partition, message: Message) -> Option<Message> {
         if self.count >= WAITING_MAX {
-            return Err(message);
+            return Some(message);
         }
         self.count += 1;
         self.expected.entry(partition).or_default().push_back((now_ms, message));
-        Ok(())
+        None
     }
 
     /// What was kept for a partition, in order.
@@ -254,7 +254,7 @@ impl Shard {
     pub(super) fn not_mine(&mut self, partition: Partition, message: Message) {
         let home = self.node.route.home_of(partition);
         if home.node == self.node.route.me {
-            if let Err(Message::Request(request)) = self.away.expect(self.now_ms, partition, message) {
+            if let Some(Message::Request(request)) = self.away.expect(self.now_ms, partition, message) {
                 self.refuse_later(&request, ErrorCode::BUSY);
             }
             return;

@@ -429,8 +429,8 @@ impl World {
         let home = self.nodes[n].route.home_of(partition);
         if home.node == self.nodes[n].id {
             let now_ms = self.now_ms;
-            let kept = self.shard(n, shard).away.expect(now_ms, partition, message);
-            if let Err(Message::Request(request)) = kept {
+            let back = self.shard(n, shard).away.expect(now_ms, partition, message);
+            if let Some(Message::Request(request)) = back {
                 self.refuse_later(n, &request, ErrorCode::BUSY);
             }
             return;
