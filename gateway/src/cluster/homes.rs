@@ -75,7 +75,8 @@ impl Standing {
 /// How this node stands to a partition.
 enum State {
     Elsewhere,
-    Taking(AbortHandle),
+    /// Which take, and its task: one that was given up may have come to its end just then.
+    Taking(u64, AbortHandle),
     Here,
     Leaving,
 }
@@ -99,7 +100,9 @@ pub struct Homes {
     applied: watch::Receiver<Positions>,
     view: Arc<View>,
     states: Vec<State>,
-    taking: JoinSet<(Partition, TakenOver, Vec<Batch>)>,
+    taking: JoinSet<(Partition, u64, TakenOver, Vec<Batch>)>,
+    /// How many takes were begun.
+    takes: u64,
     gone: mpsc::UnboundedSender<Gone>,
     /// How this node stands in the cluster.
     standing: watch::Sender<Standing>,
@@ -134,6 +137,7 @@ impl Homes {
             view: Arc::new(View::new([], partitions)),
             states: (0..partitions).map(|_| State::Elsewhere).collect(),
             taking: JoinSet::new(),
+            takes: 0,
             gone,
             standing,
             releases: HashMap::new(),
@@ -160,8 +164,8 @@ impl Homes {
                 Some(gone) = went.recv() => self.went(gone).await,
                 Some(event) = follows.events.recv() => self.hear(event).await,
                 Some(taken) = self.taking.join_next() => {
-                    if let Ok((partition, over, undelivered)) = taken {
-                        self.took(partition, over, undelivered).await;
+                    if let Ok((partition, take, over, undelivered)) = taken {
+                        self.took(partition, take, over, undelivered).await;
                     }
                 }
                 _ = notes.tick() => self.note(),
@@ -180,7 +184,7 @@ impl Homes {
         let is_here = |(_, state): &(Partition, &State)| matches!(state, State::Here);
         let here = (0..).zip(&self.states).filter(is_here).map(|(partition, _)| partition).collect();
         let moving =
-            self.states.iter().filter(|state| matches!(state, State::Taking(_) | State::Leaving)).count();
+            self.states.iter().filter(|state| matches!(state, State::Taking(..) | State::Leaving)).count();
         let is_member = self.view.node(self.me()).is_some();
         Standing { nodes: self.view.nodes().len(), is_member, here, moving }
     }
@@ -247,7 +251,7 @@ impl Homes {
                 self.start_taking(partition, before, Duration::ZERO);
             }
             State::Elsewhere => self.tell_released(partition),
-            State::Taking(task) if !is_mine => {
+            State::Taking(_, task) if !is_mine => {
                 task.abort();
                 self.releases.remove(&partition);
                 self.states[usize::from(partition)] = State::Elsewhere;
@@ -261,7 +265,7 @@ impl Homes {
                 self.tell(shard, Message::Release(partition)).await;
             }
             // What is leaving comes back when it has gone.
-            State::Taking(_) | State::Here | State::Leaving => {}
+            State::Taking(..) | State::Here | State::Leaving => {}
         }
     }
 
@@ -272,22 +276,24 @@ impl Homes {
             released
         });
         let (log, applied) = (Arc::clone(&self.log), self.applied.clone());
+        self.takes += 1;
+        let take = self.takes;
         let task = self.taking.spawn(async move {
             sleep(after).await;
             if let Some(released) = released {
                 let _ = timeout(HAND_OVER_WITHIN, released).await;
             }
             let (over, undelivered) = take_over(log, partition, applied).await;
-            (partition, over, undelivered)
+            (partition, take, over, undelivered)
         });
-        self.states[usize::from(partition)] = State::Taking(task);
+        self.states[usize::from(partition)] = State::Taking(take, task);
     }
 
-    async fn took(&mut self, partition: Partition, over: TakenOver, undelivered: Vec<Batch>) {
-        self.releases.remove(&partition);
-        if !matches!(self.states[usize::from(partition)], State::Taking(_)) {
+    async fn took(&mut self, partition: Partition, take: u64, over: TakenOver, undelivered: Vec<Batch>) {
+        if !matches!(self.states[usize::from(partition)], State::Taking(current, _) if current == take) {
             return;
         }
+        self.releases.remove(&partition);
         if self.view.home_of(partition) != Some(self.me()) {
             self.states[usize::from(partition)] = State::Elsewhere;
             self.log.release(partition).await;
