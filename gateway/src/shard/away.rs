@@ -218,9 +218,17 @@ impl Shard {
         let mut late = Vec::new();
         let now_ms = self.now_ms;
         for queue in self.away.expected.values_mut() {
-            while queue.front().is_some_and(|(since_ms, _)| now_ms.saturating_sub(*since_ms) > WAIT_MS) {
-                late.extend(queue.pop_front());
+            let is_late = |(since_ms, _): &(u64, Message)| now_ms.saturating_sub(*since_ms) > WAIT_MS;
+            if !queue.front().is_some_and(is_late) {
+                continue;
             }
+            // Who wants a room's events says so once: that waits for as long as the take-over takes, or its sessions would
+            // hear of nothing more.
+            let is_dropped =
+                |waiting: &(u64, Message)| is_late(waiting) && !matches!(waiting.1, Message::Interest { .. });
+            let (dropped, kept) = queue.drain(..).partition::<VecDeque<_>, _>(is_dropped);
+            late.extend(dropped);
+            *queue = kept;
         }
         self.away.expected.retain(|_, queue| !queue.is_empty());
         for (_, message) in late {
