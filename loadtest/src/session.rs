@@ -36,9 +36,11 @@ impl Session {
         loop {
             match session.hear()? {
                 Frame::Welcome { .. } => return Ok(session),
-                // A welcome waits until the user's home knows; a ping does not.
-                Frame::Ping { .. } => {}
-                other => return Err(io::Error::other(format!("not welcome: {other:?}"))),
+                Frame::Error { code, message, .. } => {
+                    return Err(io::Error::other(format!("not welcome: {code:?} {message}")));
+                }
+                // In a cluster a welcome waits until the user's home knows; pings and events do not.
+                _ => {}
             }
         }
     }

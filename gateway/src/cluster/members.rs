@@ -32,6 +32,8 @@ use super::view::{Node, NodeId, View};
 const NODES_MAX: usize = 4_096;
 /// Between tries at something that NATS refuses.
 const RETRY_EVERY: Duration = Duration::from_millis(200);
+/// A node that was not heard of for so many times its time to live is looked for in the bucket.
+const SILENT_TTLS: u32 = 4;
 const LINE: Line = Line { name: "carillon members", commands_max: 64, messages_max: 2 * NODES_MAX };
 
 /// How a node is a member.
@@ -314,18 +316,34 @@ impl Watcher {
         }
     }
 
-    /// Reads the bucket as a whole and then as it changes, until the connection is another, or it cannot be read.
+    /// Reads the bucket as a whole and then as it changes, until the connection is another, or it cannot be read, or a node has
+    /// not renewed its word for so long that its end must have been missed: a watch that NATS begins again in the middle, because
+    /// a server died, does not tell of words that ran out meanwhile, and the node would be one for ever.
     async fn watch_once(&mut self, times: u64) -> Result<(), async_nats::Error> {
         let store = self.bucket.open().await?;
         let mut entries = store.watch_with_history(">").await?;
         let mut fresh = Some(BTreeMap::new());
         let mut presence = self.presence.clone();
+        let mut looks = interval(self.bucket.config.ttl);
+        let mut heard: BTreeMap<NodeId, Instant> = BTreeMap::new();
+        let silent = SILENT_TTLS * self.bucket.config.ttl;
         loop {
             let grace = self.known.grace_until;
             tokio::select! {
                 entry = entries.next() => {
                     let entry = entry.ok_or("the watch of the list of nodes has ended")??;
+                    if let Ok(id) = entry.key.parse() {
+                        heard.insert(id, Instant::now());
+                    }
                     self.read(&entry, &mut fresh);
+                }
+                now = looks.tick() => {
+                    // Since this watch began, of those it has told nothing of.
+                    self.known.nodes.keys().for_each(|&id| _ = heard.entry(id).or_insert(now));
+                    heard.retain(|id, _| self.known.nodes.contains_key(id));
+                    if heard.values().any(|&heard| now.saturating_duration_since(heard) > silent) {
+                        return Ok(());
+                    }
                 }
                 changed = presence.changed() => {
                     changed?;

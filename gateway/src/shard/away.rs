@@ -159,9 +159,17 @@ impl Away {
     pub fn take_late(&mut self, now_ms: u64) -> Vec<Message> {
         let mut late = Vec::new();
         for queue in self.expected.values_mut() {
-            while queue.front().is_some_and(|(since_ms, _)| now_ms.saturating_sub(*since_ms) > WAIT_MS) {
-                late.extend(queue.pop_front().map(|(_, message)| message));
+            let is_late = |(since_ms, _): &(u64, Message)| now_ms.saturating_sub(*since_ms) > WAIT_MS;
+            if !queue.front().is_some_and(is_late) {
+                continue;
             }
+            // Who wants a room's events says so once: that waits for as long as the take-over takes, or its sessions would
+            // hear of nothing more.
+            let is_dropped =
+                |waiting: &(u64, Message)| is_late(waiting) && !matches!(waiting.1, Message::Interest { .. });
+            let (dropped, kept) = queue.drain(..).partition::<VecDeque<_>, _>(is_dropped);
+            late.extend(dropped.into_iter().map(|(_, message)| message));
+            *queue = kept;
         }
         self.expected.retain(|_, queue| !queue.is_empty());
         self.count -= late.len();
@@ -267,6 +275,10 @@ impl Shard {
             return;
         }
         match message {
+            // Its node may see already that this one is to be the home; passed on, it would come to one that is dead.
+            Message::Interest { place, .. } if place.node != self.node.route.me => {
+                let _ = self.away.expect(self.now_ms, partition, message);
+            }
             Message::Request(request) if request.from.ticket != 0 => {
                 self.outgoing.push(request.from.place, Message::MovedAway(request.from));
             }
@@ -282,10 +294,15 @@ impl Shard {
     pub(super) fn take(&mut self, taken: Taken) {
         let Taken { partition, position, undelivered, gone } = taken;
         self.home.take(partition, position, gone);
+        // Who wants its rooms' events first: what is delivered again is for them as well.
+        let (wanted, expected): (Vec<Message>, Vec<Message>) = self
+            .away
+            .take_expected(partition)
+            .into_iter()
+            .partition(|it| matches!(it, Message::Interest { .. }));
+        wanted.into_iter().for_each(|message| self.message(message));
         self.home.deliver_again(&undelivered);
-        for message in self.away.take_expected(partition) {
-            self.message(message);
-        }
+        expected.into_iter().for_each(|message| self.message(message));
     }
 
     /// What waited too long, whether for this node or another, is answered: its client is told to come back. A home that answers
@@ -303,7 +320,11 @@ impl Shard {
         for &partition in rehomed {
             if self.node.route.home_of(partition).node != self.node.route.me {
                 for message in self.away.take_expected(partition) {
-                    self.not_mine(partition, message);
+                    // Nodes that want a room's events tell its home themselves, as soon as they see which it is.
+                    let is_theirs = matches!(&message, Message::Interest { place, .. } if place.node != self.node.route.me);
+                    if !is_theirs {
+                        self.not_mine(partition, message);
+                    }
                 }
             }
         }
