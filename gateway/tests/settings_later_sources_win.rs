@@ -23,6 +23,7 @@ fn another(setting: &Setting) -> (String, String) {
         ("cql", _) => ("db1:9042,[::1]:9042".into(), r#"["db1:9042", "[::1]:9042"]"#.into()),
         ("cql_keyspace", _) => ("chat_2".into(), r#""chat_2""#.into()),
         ("cql_consistency", _) => ("all".into(), r#""all""#.into()),
+        ("nats", _) => ("nats://other:4222".into(), r#"["nats://other:4222"]"#.into()),
         ("log_format", _) => ("json".into(), r#""json""#.into()),
         ("log_level", _) => {
             ("warn,carillon_gateway::log=debug".into(), r#""warn,carillon_gateway::log=debug""#.into())

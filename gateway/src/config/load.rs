@@ -260,7 +260,7 @@ fn find(
     }
     let closest = Config::SETTINGS
         .iter()
-        .map(|setting| (strsim::jaro_winkler(&called(setting), name), called(setting)))
+        .map(|setting| (likeness(&called(setting), name), called(setting)))
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .filter(|(likeness, _)| *likeness > 0.8);
     Err(SettingError::Unknown {
@@ -268,6 +268,15 @@ fn find(
         name: one_line(name),
         closest: closest.map(|(_, name)| name),
     })
+}
+
+/// How like two names are: more than 1 where a slip or two of the fingers make one of the other; else up to 1.
+fn likeness(called: &str, name: &str) -> f64 {
+    let likeness = strsim::jaro_winkler(called, name);
+    match strsim::damerau_levenshtein(called, name) {
+        slips @ 0..=2 => likeness + 3.0 - slips as f64,
+        _ => likeness,
+    }
 }
 
 /// The line, counted from 1, on which a byte of `text` stands.
