@@ -120,7 +120,7 @@ impl Running {
                 Self::start_on(config, data, log, store)
             }
             StoreKind::Cql => {
-                let store = Arc::new(wait_for(CqlStore::open(cql_config(&config)?))??);
+                let store = Arc::new(open_cql_store(&config)?);
                 let counting = (config.counters_members_max > 0).then(|| Arc::clone(&store));
                 Self::begin(config, data, log, store, Beside { counting, ..Beside::default() })
             }
@@ -139,7 +139,7 @@ impl Running {
             .map_err(|source| StartError::Data { path: folder.clone(), source })?;
         let store: Arc<dyn Store> = match config.store {
             StoreKind::Embedded => Arc::new(open_embedded_store(&config, &folder)?),
-            StoreKind::Cql => Arc::new(wait_for(CqlStore::open(cql_config(&config)?))??),
+            StoreKind::Cql => Arc::new(open_cql_store(&config)?),
         };
         let shared = Some((me, Arc::clone(&log)));
         Self::begin(config, data, log, store, Beside { shared, ..Beside::default() })
@@ -328,6 +328,10 @@ fn log_config(config: &Config, data: &Path) -> FileLogConfig {
         segment_bytes: config.log_segment_bytes,
         log_bytes_max: config.log_bytes_max,
     }
+}
+
+fn open_cql_store(config: &Config) -> Result<CqlStore, StartError> {
+    Ok(wait_for(CqlStore::open(cql_config(config)?))??)
 }
 
 /// How the servers of the store are reached.

@@ -97,7 +97,6 @@ pub struct Homes {
     log: Arc<dyn HomeLog>,
     peers: Arc<dyn Peers>,
     mailboxes: Arc<[Mailbox<Message>]>,
-    applied: watch::Receiver<Positions>,
     view: Arc<View>,
     states: Vec<State>,
     taking: JoinSet<(Partition, u64, TakenOver, Vec<Batch>)>,
@@ -130,7 +129,6 @@ impl Homes {
         let (gone, went) = mpsc::unbounded_channel();
         let (standing, stands) = watch::channel(Standing::default());
         let homes = Self {
-            applied: node.archived.clone(),
             log,
             peers,
             mailboxes,
@@ -224,40 +222,32 @@ impl Homes {
         }
         let all: Arc<[Partition]> = rehomed.clone().into();
         self.tell_all(|| Message::Rehomed(Arc::clone(&all))).await;
+        // Who comes anew cannot know who was the home; it would be the one that would be without it.
+        let before = if before.nodes().is_empty() {
+            let others = view.nodes().iter().filter(|node| node.id != me).cloned();
+            Arc::new(View::new(others, view.partitions()))
+        } else {
+            before
+        };
         for partition in rehomed {
-            self.head_for(partition, &before).await;
+            self.head_for(partition, before.home_of(partition)).await;
         }
     }
 
-    /// A partition's home should be another than before.
-    async fn head_for(&mut self, partition: Partition, before: &View) {
+    /// A partition's home should be another than `before`.
+    async fn head_for(&mut self, partition: Partition, before: Option<NodeId>) {
         let is_mine = self.view.home_of(partition) == Some(self.me());
         match &self.states[usize::from(partition)] {
             State::Elsewhere if is_mine => {
-                // Who comes anew cannot know who was the home; it would be the one that would be without it.
-                let me = self.me();
-                let without_me = || {
-                    View::new(
-                        self.view.nodes().iter().filter(|it| it.id != me).cloned(),
-                        self.view.partitions(),
-                    )
-                };
-                let before = if before.nodes().is_empty() {
-                    without_me().home_of(partition)
-                } else {
-                    before.home_of(partition)
-                };
-                let before = before.filter(|&node| node != me && self.view.node(node).is_some());
+                let before = before.filter(|&node| node != self.me() && self.view.node(node).is_some());
                 self.start_taking(partition, before, Duration::ZERO);
             }
             State::Elsewhere => self.tell_released(partition),
             State::Taking(_, task) if !is_mine => {
                 task.abort();
                 self.releases.remove(&partition);
-                self.states[usize::from(partition)] = State::Elsewhere;
                 // It may have been taken just now.
-                self.log.release(partition).await;
-                self.tell_released(partition);
+                self.give_up(partition).await;
             }
             State::Here if !is_mine => {
                 self.states[usize::from(partition)] = State::Leaving;
@@ -275,7 +265,7 @@ impl Homes {
             self.releases.insert(partition, release);
             released
         });
-        let (log, applied) = (Arc::clone(&self.log), self.applied.clone());
+        let (log, applied) = (Arc::clone(&self.log), self.node.archived.clone());
         self.takes += 1;
         let take = self.takes;
         let task = self.taking.spawn(async move {
@@ -295,9 +285,7 @@ impl Homes {
         }
         self.releases.remove(&partition);
         if self.view.home_of(partition) != Some(self.me()) {
-            self.states[usize::from(partition)] = State::Elsewhere;
-            self.log.release(partition).await;
-            return self.tell_released(partition);
+            return self.give_up(partition).await;
         }
         self.states[usize::from(partition)] = State::Here;
         tracing::info!(
@@ -315,15 +303,19 @@ impl Homes {
     /// A shard decides about a partition no more.
     async fn went(&mut self, gone: Gone) {
         let Gone { partition, is_deposed } = gone;
-        self.log.release(partition).await;
-        self.states[usize::from(partition)] = State::Elsewhere;
+        self.give_up(partition).await;
         if self.view.home_of(partition) == Some(self.me()) {
             // Whoever took it sees another view, or sees us again soon.
             let after = if is_deposed { AGAIN_AFTER } else { Duration::ZERO };
             self.start_taking(partition, None, after);
-        } else {
-            self.tell_released(partition);
         }
+    }
+
+    /// Nothing more is appended to a partition here, and whoever is to be its home hears that.
+    async fn give_up(&mut self, partition: Partition) {
+        self.states[usize::from(partition)] = State::Elsewhere;
+        self.log.release(partition).await;
+        self.tell_released(partition);
     }
 
     async fn hear(&mut self, event: Event) {

@@ -109,11 +109,11 @@ impl Joining {
         let views = members.views();
         let (heard, events) = mpsc::unbounded_channel();
         let node = Arc::new(OnceLock::new());
-        let ear = Ear { receiver: Receiver::new(Arc::clone(&node), mailboxes, heard.clone()), events: heard };
+        let receiver = Receiver::new(Arc::clone(&node), mailboxes, heard);
         let link = link::LinkConfig::default();
         let credentials = config.nats_credentials.clone();
         let mesh = MeshConfig { servers: servers(config), credentials, prefix, me, link };
-        let mesh = Mesh::start(mesh, views.clone(), ear)?;
+        let mesh = Mesh::start(mesh, views.clone(), receiver)?;
         let lease = Arc::clone(members.lease());
         let status = Arc::new(Status {
             me,
@@ -191,26 +191,5 @@ impl Joined {
         if let (Ok(runtime), Some(members)) = (runtime, self.members.take()) {
             runtime.block_on(members.deregister(DEREGISTER_WITHIN));
         }
-    }
-}
-
-/// What the mesh tells.
-struct Ear {
-    receiver: Receiver,
-    events: mpsc::UnboundedSender<Event>,
-}
-
-impl mesh::Receiver for Ear {
-    fn batch(&mut self, from: NodeId, batch: &[u8]) -> bool {
-        self.receiver.take(from, batch)
-    }
-
-    fn opened(&mut self, peer: NodeId) {
-        // Who listens may have stopped.
-        let _ = self.events.send(Event::Opened(peer));
-    }
-
-    fn lost(&mut self, peer: NodeId) {
-        let _ = self.events.send(Event::Lost(peer));
     }
 }

@@ -6,11 +6,11 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::homes::Event;
 use super::view::NodeId;
-use super::{Target, wire};
+use super::{Target, mesh, wire};
 use crate::directory::ShardSet;
 use crate::mailbox::Mailbox;
 use crate::shard::Node;
-use crate::shard::forward::{again, users_of};
+use crate::shard::forward::users_of;
 use crate::shard::message::Message;
 
 /// Hands on what other nodes' shards say. What a full mailbox does not take waits here, and so does the peer.
@@ -34,7 +34,7 @@ impl Receiver {
     }
 
     /// Takes a batch, unless what came before still waits.
-    pub fn take(&mut self, from: NodeId, batch: &[u8]) -> bool {
+    fn take(&mut self, from: NodeId, batch: &[u8]) -> bool {
         let Some(node) = self.node.get().map(Arc::clone) else { return false };
         if !self.flush() {
             return false;
@@ -82,7 +82,7 @@ impl Receiver {
     fn push_all(&mut self, shards: ShardSet, message: Message) {
         let mut shards = shards.iter();
         let Some(first) = shards.next() else { return };
-        shards.for_each(|shard| self.push(shard, again(&message)));
+        shards.for_each(|shard| self.push(shard, message.clone()));
         self.push(first, message);
     }
 
@@ -96,6 +96,20 @@ impl Receiver {
     fn tell(&self, event: Event) {
         // Who listens may have stopped.
         let _ = self.events.send(event);
+    }
+}
+
+impl mesh::Receiver for Receiver {
+    fn batch(&mut self, from: NodeId, batch: &[u8]) -> bool {
+        self.take(from, batch)
+    }
+
+    fn opened(&mut self, peer: NodeId) {
+        self.tell(Event::Opened(peer));
+    }
+
+    fn lost(&mut self, peer: NodeId) {
+        self.tell(Event::Lost(peer));
     }
 }
 

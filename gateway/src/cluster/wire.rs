@@ -69,9 +69,8 @@ pub enum Malformed {
 /// Appends a message to a batch, which may be empty. Says whether it was appended: what concerns one process alone does
 /// not cross.
 pub fn append(batch: &mut Vec<u8>, to: Target, message: &Message) -> bool {
-    if !crosses(message) {
-        return false;
-    }
+    let before = batch.len();
+    let mut crosses = true;
     if batch.is_empty() {
         batch.push(VERSION);
     }
@@ -86,24 +85,15 @@ pub fn append(batch: &mut Vec<u8>, to: Target, message: &Message) -> bool {
             }
             Target::Shard(shard) => out.int(u64::from(shard) + 2),
         }
-        out[at] = write(message, out);
+        match write(message, out) {
+            Some(kind) => out[at] = kind,
+            None => crosses = false,
+        }
     });
-    true
-}
-
-fn crosses(message: &Message) -> bool {
-    !matches!(
-        message,
-        Message::Archived(_)
-            | Message::Certificate(_)
-            | Message::Drain
-            | Message::Moved(_)
-            | Message::Announce(_)
-            | Message::Rehomed(_)
-            | Message::PeerLost { .. }
-            | Message::Take(_)
-            | Message::Release(_)
-    )
+    if !crosses {
+        batch.truncate(before);
+    }
+    crosses
 }
 
 /// The messages of a batch, and whom each is for.
@@ -145,9 +135,9 @@ impl Iterator for Messages<'_> {
     }
 }
 
-/// Writes the fields; says what kind they are.
-fn write(message: &Message, out: &mut Vec<u8>) -> u8 {
-    match message {
+/// Writes the fields; says what kind they are, or nothing where the message concerns this process alone.
+fn write(message: &Message, out: &mut Vec<u8>) -> Option<u8> {
+    Some(match message {
         Message::Request(Request { from, user, frame }) => {
             origin(*from, out);
             out.user(*user);
@@ -219,7 +209,7 @@ fn write(message: &Message, out: &mut Vec<u8>) -> u8 {
             out.push(*hops);
             let at = out.len();
             out.push(0);
-            out[at] = write(message, out);
+            out[at] = write(message, out)?;
             kind::FORWARD
         }
         Message::Presence { user, node, here } => {
@@ -238,7 +228,6 @@ fn write(message: &Message, out: &mut Vec<u8>) -> u8 {
             out.int(u64::from(*partition));
             kind::RELEASED
         }
-        // `append` turns these away; kind 0 would be passed over.
         Message::Archived(_)
         | Message::Certificate(_)
         | Message::Drain
@@ -247,8 +236,8 @@ fn write(message: &Message, out: &mut Vec<u8>) -> u8 {
         | Message::Rehomed(_)
         | Message::PeerLost { .. }
         | Message::Take(_)
-        | Message::Release(_) => 0,
-    }
+        | Message::Release(_) => return None,
+    })
 }
 
 /// A message, or nothing where this version does not know its kind.

@@ -276,7 +276,7 @@ impl Shard {
         }
         match message {
             // Its node may see already that this one is to be the home; passed on, it would come to one that is dead.
-            Message::Interest { place, .. } if place.node != self.node.route.me => {
+            message if self.is_interest_of_others(&message) => {
                 let _ = self.away.expect(self.now_ms, partition, message);
             }
             Message::Request(request) if request.from.ticket != 0 => {
@@ -288,6 +288,11 @@ impl Shard {
             }
             other => self.send(home, other),
         }
+    }
+
+    /// Whether it is another node's shard that wants a room's events.
+    fn is_interest_of_others(&self, message: &Message) -> bool {
+        matches!(message, Message::Interest { place, .. } if place.node != self.node.route.me)
     }
 
     /// This node is a partition's home from now on: what waited for that is done.
@@ -321,8 +326,7 @@ impl Shard {
             if self.node.route.home_of(partition).node != self.node.route.me {
                 for message in self.away.take_expected(partition) {
                     // Nodes that want a room's events tell its home themselves, as soon as they see which it is.
-                    let is_theirs = matches!(&message, Message::Interest { place, .. } if place.node != self.node.route.me);
-                    if !is_theirs {
+                    if !self.is_interest_of_others(&message) {
                         self.not_mine(partition, message);
                     }
                 }
@@ -407,7 +411,7 @@ impl Shard {
             return self.send(place, Message::Interesting(Head { room, seq }));
         }
         // On one node a room that is not in memory has had no event since the shard asked where it stands.
-        if place.node == self.node.route.me && !self.node.route.is_in_cluster() {
+        if !self.node.route.is_in_cluster() {
             return;
         }
         let store = std::sync::Arc::clone(&self.node.store);

@@ -19,6 +19,7 @@ use crate::cluster::view::NodeId;
 use crate::delivery::{Audience, Delivery};
 use crate::directory::ShardSet;
 use crate::encoded::Class;
+use crate::route::Route;
 
 /// How often something may be passed on, each time because the user's home was elsewhere when it came; then it is dropped, which
 /// the sessions notice by the next event or ping.
@@ -51,7 +52,7 @@ impl Remembered {
             if self.queue.len() >= REMEMBERED_MAX {
                 self.queue.pop_front();
             }
-            self.queue.push_back((now_ms, home, again(message)));
+            self.queue.push_back((now_ms, home, message.clone()));
         }
     }
 }
@@ -76,21 +77,21 @@ impl Shard {
         if !route.is_in_cluster() {
             return;
         }
-        let mut by_home: HashMap<NodeId, Vec<UserId>> = HashMap::new();
-        for &user in users {
-            by_home.entry(route.home_of_user(user).node).or_default().push(user);
-        }
         let me = route.me;
-        for (home, users) in by_home {
+        for (home, users) in by_home(route, users) {
             let message = message(users.into());
             if home == me {
                 self.forward(me, message);
             } else {
-                self.remembered.push(self.now_ms, home, &message);
-                self.outgoing
-                    .push_node(home, Message::Forward { from: me, hops: 0, message: Box::new(message) });
+                self.pass_on(home, me, 0, message);
             }
         }
+    }
+
+    /// To the home of the users that it names, another node.
+    fn pass_on(&mut self, home: NodeId, from: NodeId, hops: u8, message: Message) {
+        self.remembered.push(self.now_ms, home, &message);
+        self.outgoing.push_node(home, Message::Forward { from, hops, message: Box::new(message) });
     }
 
     /// A home is lost: what it may not have passed on goes to the homes of those users once more. Their sessions drop what they have
@@ -127,15 +128,8 @@ impl Shard {
                 Done::ForwardAgain(from, hops, message)
             });
         } else if !others.is_empty() && hops < HOPS_MAX {
-            let mut by_home: HashMap<NodeId, Vec<UserId>> = HashMap::new();
-            for user in others {
-                by_home.entry(self.node.route.home_of_user(user).node).or_default().push(user);
-            }
-            for (home, users) in by_home {
-                let message = with_users(&message, users.into());
-                self.remembered.push(self.now_ms, home, &message);
-                let message = Box::new(message);
-                self.outgoing.push_node(home, Message::Forward { from, hops: hops + 1, message });
+            for (home, users) in by_home(&self.node.route, &others) {
+                self.pass_on(home, from, hops + 1, with_users(&message, users.into()));
             }
         }
         if !mine.is_empty() {
@@ -145,11 +139,7 @@ impl Shard {
 
     /// As the home of these users: to the nodes that have them, but for `from`, which knew of its own.
     fn forward(&mut self, from: NodeId, message: Message) {
-        let knows = |user: &UserId| {
-            let partition = self.node.route.partition_of_user(*user);
-            self.node.presence.is_complete(partition)
-        };
-        if self.held.is_empty() && users_of(&message).iter().all(knows) {
+        if self.held.is_empty() && self.knows_users_of(&message) {
             return self.forward_now(from, message);
         }
         if self.held.queue.len() >= HELD_MAX
@@ -163,6 +153,12 @@ impl Shard {
         self.held.queue.push_back((self.now_ms, from, message));
     }
 
+    /// Whether this home knows on which nodes all users of a message are.
+    fn knows_users_of(&self, message: &Message) -> bool {
+        let knows = |user: &UserId| self.node.presence.is_complete(self.node.route.partition_of_user(*user));
+        users_of(message).iter().all(knows)
+    }
+
     fn look_again_later(&mut self) {
         self.start(async {
             tokio::time::sleep(LOOK_AGAIN_AFTER).await;
@@ -174,9 +170,7 @@ impl Shard {
     pub(super) fn look_at_held(&mut self) {
         while let Some((since_ms, _, message)) = self.held.queue.front() {
             let is_late = self.now_ms.saturating_sub(*since_ms) > ANNOUNCED_WITHIN_MS;
-            let knows =
-                |user: &UserId| self.node.presence.is_complete(self.node.route.partition_of_user(*user));
-            if !is_late && !users_of(message).iter().all(knows) {
+            if !is_late && !self.knows_users_of(message) {
                 return self.look_again_later();
             }
             if let Some((_, from, message)) = self.held.queue.pop_front() {
@@ -208,12 +202,21 @@ impl Shard {
     /// To some of this node's shards.
     pub(super) fn send_to_all(&mut self, shards: ShardSet, message: Message) {
         for shard in shards.without(self.me).iter() {
-            self.outgoing.push_here(shard, again(&message));
+            self.outgoing.push_here(shard, message.clone());
         }
         if shards.has(self.me) {
             self.message(message);
         }
     }
+}
+
+/// The users of each home together.
+fn by_home(route: &Route, users: &[UserId]) -> HashMap<NodeId, Vec<UserId>> {
+    let mut by_home: HashMap<NodeId, Vec<UserId>> = HashMap::new();
+    for &user in users {
+        by_home.entry(route.home_of_user(user).node).or_default().push(user);
+    }
+    by_home
 }
 
 /// Whom a message is for, of those kinds that are for users.
@@ -228,26 +231,11 @@ pub(crate) fn users_of(message: &Message) -> Arc<[UserId]> {
 
 /// The same for some of them.
 fn with_users(message: &Message, some: Arc<[UserId]>) -> Message {
-    match again(message) {
+    match message.clone() {
         Message::Deliver(delivery) => {
             Message::Deliver(Delivery { audience: Audience::Users(some), ..delivery })
         }
         Message::Subscribe { room, head_seq, .. } => Message::Subscribe { room, users: some, head_seq },
         other => other,
-    }
-}
-
-/// A message for users once more, for another shard or node.
-pub(crate) fn again(message: &Message) -> Message {
-    match message {
-        Message::Deliver(delivery) => Message::Deliver(delivery.clone()),
-        Message::Subscribe { room, users, head_seq } => {
-            Message::Subscribe { room: *room, users: Arc::clone(users), head_seq: *head_seq }
-        }
-        Message::Unsubscribe { room, user } => Message::Unsubscribe { room: *room, user: *user },
-        Message::Replaced { user, device, at_ms } => {
-            Message::Replaced { user: *user, device: device.clone(), at_ms: *at_ms }
-        }
-        other => unreachable!("{other:?} is for nobody's sessions"),
     }
 }

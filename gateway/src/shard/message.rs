@@ -47,7 +47,7 @@ pub enum Reply {
 }
 
 /// One thing one shard has for another.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Message {
     /// A request for a room that lives there.
     Request(Request<'static>),
