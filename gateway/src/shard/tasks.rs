@@ -105,8 +105,8 @@ impl Shard {
             Done::Reply(to, reply) => self.reply(to, reply),
             Done::Route(request) => self.route(request),
             Done::Tell(place, number, answer) => self.send(place, Message::Tell(number, answer)),
-            Done::Sizes(place, number, user, rooms, stored) => {
-                let answer = self.send_large(place, user, rooms, &stored);
+            Done::Sizes(place, number, user, rooms, sizes) => {
+                let answer = self.send_large(place, user, rooms, &sizes);
                 self.send(place, Message::Tell(number, answer));
             }
             Done::Large(key, heads) => self.subscribed(key, heads),
@@ -156,11 +156,20 @@ impl Shard {
             }
             Question::Large { user, rooms } => {
                 let inbox_limit = self.node.config.inbox_limit as u64;
-                let unknown = rooms.iter().copied().filter(|&room| self.home.size(room, user).is_none());
-                let unknown = unknown.collect();
+                // A room that is in memory now may have left it by the time the store has told of the others.
+                let (mut known, mut unknown) = (HashMap::new(), Vec::new());
+                for &room in &rooms {
+                    match self.home.size(room, user) {
+                        Some(size) => drop(known.insert(room, size)),
+                        None => unknown.push(room),
+                    }
+                }
                 self.start(async move {
                     match reading::sizes(store, user, unknown, inbox_limit).await {
-                        Ok(sizes) => Done::Sizes(place, number, user, rooms, sizes),
+                        Ok(sizes) => {
+                            known.extend(sizes);
+                            Done::Sizes(place, number, user, rooms, known)
+                        }
                         Err(error) => Done::Tell(place, number, Answer::Failed(error)),
                     }
                 });
@@ -211,11 +220,11 @@ impl Shard {
         place: Place,
         user: UserId,
         rooms: Vec<RoomId>,
-        stored: &HashMap<RoomId, Size>,
+        sizes: &HashMap<RoomId, Size>,
     ) -> Answer {
         let mut large = Vec::new();
         for room in rooms {
-            let size = self.home.size(room, user).or_else(|| stored.get(&room).copied());
+            let size = self.home.size(room, user).or_else(|| sizes.get(&room).copied());
             if let Some(Size { is_large: true, head_seq: seq }) = size {
                 self.note_interest(room, place, true);
                 large.push(Head { room, seq });
@@ -233,7 +242,9 @@ impl Shard {
         };
         let left = session.settle();
         heads.retain(|head| !left.contains(&head.room));
-        for head in &heads {
+        for head in &mut heads {
+            // Others here may have had more since that room's home was asked.
+            head.seq = head.seq.max(self.local.head_seq(head.room));
             self.subscribe(head.room, key);
         }
         if !heads.is_empty() {

@@ -16,7 +16,7 @@ use carillon_protocol::frame::RoomEntry;
 use carillon_protocol::{
     ClientId, Decoded, ErrorCode, Event, EventBody, Frame, RoomId, UserId, decode, encode,
 };
-use carillon_storage::EmbeddedStore;
+use carillon_storage::{EmbeddedStore, Store};
 use tempfile::TempDir;
 
 /// How long anything may take before a test calls it lost. Never a measure of speed.
@@ -57,6 +57,16 @@ impl Node {
             FileLogConfig { segment_bytes, ..FileLogConfig::new(data.path().join("log"), config.partitions) };
         let log = wrap(Arc::new(FileLog::open(log).unwrap()));
         let store = Arc::new(EmbeddedStore::open(&data.path().join("store")).unwrap());
+        let running = Running::start_on(config.clone(), data, log, store).unwrap();
+        Self::over(dir, config, running)
+    }
+
+    /// Over a store of the test's. It cannot be started again.
+    pub fn start_over(change: impl FnOnce(&mut Config), store: Arc<dyn Store>) -> Self {
+        let (dir, config) = Self::configured(change);
+        let data = DataFolder::open(&config.data).unwrap();
+        let log = FileLogConfig::new(data.path().join("log"), config.partitions);
+        let log = Arc::new(FileLog::open(log).unwrap());
         let running = Running::start_on(config.clone(), data, log, store).unwrap();
         Self::over(dir, config, running)
     }

@@ -5,6 +5,7 @@
 mod harness;
 #[path = "../process/mod.rs"]
 mod process;
+mod waiting_store;
 
 mod a_device_has_one_session;
 mod a_message_reaches_every_member_once_and_in_order;
@@ -19,5 +20,6 @@ mod room_lists_miss_nothing;
 mod silence_is_noticed;
 mod typing_and_receipts_reach_the_others;
 mod unread_counts_are_exact;
+mod who_arrives_hears_what_happened_meanwhile;
 mod who_joins_while_arriving_hears_of_it;
 mod who_leaves_hears_that_and_nothing_after;

@@ -1,0 +1,57 @@
+//! A session that arrives is told of what happened in a large room while its other rooms were still asked for, however long
+//! that takes: where the room stood when its home was asked may be long past by then.
+
+use std::time::Duration;
+
+use carillon_protocol::{Frame, RoomId};
+use tokio::sync::watch;
+
+use crate::harness::{Client, Node, until};
+use crate::waiting_store::WaitingStore;
+
+/// Waits until the client is told that all these rooms stand at `seq`, by events or by pings.
+fn hears_of_all(client: &mut Client, rooms: &[RoomId], seq: u64) {
+    let mut missing = rooms.to_vec();
+    until("all that happened is heard of", || {
+        for frame in client.so_far() {
+            match frame {
+                Frame::Event(event) if event.seq >= seq => missing.retain(|&room| room != event.room),
+                Frame::Ping { heads, .. } => {
+                    missing.retain(|&room| !heads.iter().any(|head| head.room == room && head.seq >= seq));
+                }
+                _ => {}
+            }
+        }
+        missing.is_empty()
+    });
+}
+
+#[test]
+fn in_a_room_whose_home_had_answered_before() {
+    let (keep, kept) = watch::channel(None);
+    let change = |config: &mut carillon_gateway::config::Config| {
+        config.inbox_limit = 2;
+        config.room_idle_ms = 100;
+        config.ping_interval_ms = 100;
+    };
+    let node = Node::start_over(change, WaitingStore::new(kept));
+    let mut owner = node.client(1);
+    // Of several rooms some have another shard for a home than the one that is kept waiting for.
+    let rooms: Vec<RoomId> = (0..8).map(|_| owner.create_room(&[2, 3])).collect();
+    let (slow, quick) = rooms.split_first().unwrap();
+    // On each shard somebody has the rooms' events already.
+    let mut others: Vec<Client> = (0..8).map(|_| node.client(2)).collect();
+    others.iter_mut().for_each(|other| hears_of_all(other, &rooms, 1));
+    node.forget_rooms();
+
+    keep.send(Some(*slow)).unwrap();
+    quick.iter().for_each(|&room| assert_eq!(owner.send(room, "it is active again"), 2));
+    let mut arriving = node.client(3);
+    // The other homes answer meanwhile. Should one not, its room's events are only easier to hear of.
+    std::thread::sleep(Duration::from_millis(100));
+    quick.iter().for_each(|&room| assert_eq!(owner.send(room, "hear this"), 3));
+    others.iter_mut().for_each(|other| hears_of_all(other, quick, 3));
+    std::thread::sleep(Duration::from_millis(500));
+    keep.send(None).unwrap();
+    hears_of_all(&mut arriving, quick, 3);
+}
