@@ -407,6 +407,9 @@ impl Shard {
             Message::Presence { user, node, here } => self.presence(user, node, here),
             // These are for the node, not for its shards.
             Message::Announced(..) | Message::Released(..) => {}
+            Message::RollCall(call) => self.answer_roll_call(&call),
+            Message::CallRoll(nodes, call) => self.call_roll(&nodes, &call),
+            Message::PeerGone(node) => self.peer_gone(node),
             Message::Rehomed(partitions) => self.rehomed(&partitions),
             Message::PeerLost { node, is_alive } => self.peer_lost(node, is_alive),
             Message::Take(taken) => self.take(taken),

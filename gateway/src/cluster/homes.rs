@@ -26,7 +26,7 @@ use crate::home::ledger::Gone;
 use crate::log::{Batch, HomeLog, LogError, TakenOver};
 use crate::mailbox::Mailbox;
 use crate::shard::Node;
-use crate::shard::message::{Message, Taken};
+use crate::shard::message::{Message, RollCall, Taken};
 
 /// How long a new home waits for the one before to release in order, where that lives.
 const HAND_OVER_WITHIN: Duration = Duration::from_secs(2);
@@ -42,14 +42,12 @@ const READ_BYTES: usize = 1 << 20;
 /// What the node hears from others about homes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Event {
-    /// A node has announced all its users of a partition.
-    Announced(NodeId, Partition),
+    /// A node has announced all its users of a partition, at the roll call of that number.
+    Announced(NodeId, Partition, u64),
     /// A node has released a partition, or has nothing of it.
     Released(NodeId, Partition),
-    /// A link is open.
-    Opened(NodeId),
-    /// A link is lost.
-    Lost(NodeId),
+    /// A link was lost, and is open again.
+    Back(NodeId),
 }
 
 /// How a node stands in its cluster.
@@ -81,6 +79,13 @@ enum State {
     Leaving,
 }
 
+/// Who has announced their users of a partition since it is ours.
+struct Announced {
+    /// The first roll call since then: what answers an earlier one does not count.
+    call: u64,
+    nodes: HashSet<NodeId>,
+}
+
 /// What the node's homes follow.
 pub struct Follows {
     /// Who lives.
@@ -107,12 +112,10 @@ pub struct Homes {
     standing: watch::Sender<Standing>,
     /// Take-overs that wait for the home before.
     releases: HashMap<Partition, oneshot::Sender<()>>,
-    /// Nodes that have announced their users of a partition; perhaps before we saw ourselves that it is to be ours.
-    announced: HashMap<Partition, HashSet<NodeId>>,
     /// Partitions of ours whose users not every node has announced.
-    incomplete: HashSet<Partition>,
-    /// Nodes to which the link was lost, and that may be alive.
-    lost: HashSet<NodeId>,
+    incomplete: HashMap<Partition, Announced>,
+    /// How many roll calls there were.
+    calls: u64,
     /// Where the log stood at each of the last notes, where this node was the home.
     noted: VecDeque<Positions>,
 }
@@ -139,9 +142,8 @@ impl Homes {
             gone,
             standing,
             releases: HashMap::new(),
-            announced: HashMap::new(),
-            incomplete: HashSet::new(),
-            lost: HashSet::new(),
+            incomplete: HashMap::new(),
+            calls: 0,
             noted: VecDeque::new(),
             node,
         };
@@ -195,33 +197,39 @@ impl Homes {
     async fn follow(&mut self, view: Arc<View>) {
         let before = std::mem::replace(&mut self.view, Arc::clone(&view));
         let me = self.me();
-        let gone: Vec<NodeId> =
-            before.nodes().iter().map(|node| node.id).filter(|&id| view.node(id).is_none()).collect();
-        for &node in &gone {
-            self.lost.remove(&node);
-            self.node.presence.forget_node(node);
-        }
+        let nodes_of = |view: &View| view.nodes().iter().map(|node| node.id).collect::<HashSet<_>>();
+        let (old, new) = (nodes_of(&before), nodes_of(&view));
+        let others = |nodes: &HashSet<NodeId>| nodes.iter().copied().filter(|&node| node != me).collect();
+        let come: Arc<[NodeId]> = others(&(&new - &old));
+        let waited_for: Vec<Partition> = self.incomplete.keys().copied().collect();
         let rehomed: Vec<Partition> =
             (0..view.partitions()).filter(|&it| before.home_of(it) != view.home_of(it)).collect();
         for &partition in &rehomed {
             if view.home_of(partition) == Some(me) {
                 self.node.presence.set_complete(partition, false);
-                self.incomplete.insert(partition);
+                let announced = Announced { call: self.calls + 1, nodes: HashSet::new() };
+                self.incomplete.insert(partition, announced);
             } else {
-                self.announced.remove(&partition);
                 self.incomplete.remove(&partition);
                 self.node.presence.set_complete(partition, true);
             }
         }
-        self.complete();
         self.node.route.follow(&view);
-        let route = &self.node.route;
-        self.node.presence.forget(|user| view.home_of(route.partition_of_user(user)) != Some(me));
-        for node in gone {
-            self.tell_all(|| Message::PeerLost { node, is_alive: false }).await;
+        let (route, is_rehomed) = (&self.node.route, |partition| rehomed.binary_search(&partition).is_ok());
+        self.node.presence.forget(|user| {
+            let partition = route.partition_of_user(user);
+            is_rehomed(partition) || view.home_of(partition) != Some(me)
+        });
+        for node in &old - &new {
+            self.tell_all(|| Message::PeerGone(node)).await;
         }
         let all: Arc<[Partition]> = rehomed.clone().into();
         self.tell_all(|| Message::Rehomed(Arc::clone(&all))).await;
+        let mine = rehomed.iter().copied().filter(|&partition| view.home_of(partition) == Some(me));
+        self.call_roll(others(&new), mine.collect()).await;
+        let waited_for = waited_for.into_iter().filter(|it| self.incomplete.contains_key(it));
+        self.call_roll(come, waited_for.collect()).await;
+        self.complete();
         // Who comes anew cannot know who was the home; it would be the one that would be without it.
         let before = if before.nodes().is_empty() {
             let others = view.nodes().iter().filter(|node| node.id != me).cloned();
@@ -320,37 +328,44 @@ impl Homes {
 
     async fn hear(&mut self, event: Event) {
         match event {
-            Event::Announced(node, partition) => {
-                self.announced.entry(partition).or_default().insert(node);
-                self.complete();
+            Event::Announced(node, partition, call) => {
+                if let Some(announced) = self.incomplete.get_mut(&partition)
+                    && call >= announced.call
+                {
+                    announced.nodes.insert(node);
+                    self.complete();
+                }
             }
             Event::Released(_, partition) => {
                 if let Some(release) = self.releases.remove(&partition) {
                     let _ = release.send(());
                 }
             }
-            Event::Lost(node) => {
-                self.lost.insert(node);
-                self.tell_all(|| Message::PeerLost { node, is_alive: false }).await;
-            }
-            Event::Opened(node) => {
-                if self.lost.remove(&node) {
-                    tracing::warn!(%node, "the link to a node was lost and is there again; sessions here start anew");
-                    self.tell_all(|| Message::PeerLost { node, is_alive: true }).await;
-                    let theirs: Arc<[Partition]> = self.view.partitions_of(node).collect();
-                    self.tell_all(|| Message::Rehomed(Arc::clone(&theirs))).await;
-                }
+            // What it was asked, or has answered, may be lost.
+            Event::Back(node) => {
+                self.call_roll([node].into(), self.incomplete.keys().copied().collect()).await;
             }
         }
     }
 
+    /// Asks nodes who of these partitions is there.
+    async fn call_roll(&mut self, nodes: Arc<[NodeId]>, partitions: Arc<[Partition]>) {
+        let route = &self.node.route;
+        if nodes.is_empty() || partitions.is_empty() {
+            return;
+        }
+        self.calls += 1;
+        let call = RollCall { home: route.me, shards: route.shards, number: self.calls, partitions };
+        self.tell(0, Message::CallRoll(nodes, call)).await;
+    }
+
     /// A partition whose users every other node has announced is complete.
     fn complete(&mut self) {
-        let (view, announced, me) = (&self.view, &self.announced, self.node.route.me);
+        let (view, me) = (&self.view, self.node.route.me);
         let presence = &self.node.presence;
-        self.incomplete.retain(|&partition| {
-            let has_announced = |node| announced.get(&partition).is_some_and(|nodes| nodes.contains(&node));
-            let is_complete = view.nodes().iter().all(|node| node.id == me || has_announced(node.id));
+        self.incomplete.retain(|&partition, announced| {
+            let is_complete =
+                view.nodes().iter().all(|node| node.id == me || announced.nodes.contains(&node.id));
             if is_complete {
                 presence.set_complete(partition, true);
             }

@@ -72,6 +72,9 @@ pub trait Receiver: Send + 'static {
     fn opened(&mut self, peer: NodeId);
     /// What was sent to a peer so far and not answered may have arrived or not.
     fn lost(&mut self, peer: NodeId);
+    /// Hands on what it took and could not hand on at once. Says whether nothing of that is left; if not, it is called again
+    /// a little later.
+    fn flush(&mut self) -> bool;
 }
 
 /// A running mesh; dropped, it stops.
@@ -401,6 +404,9 @@ impl<R: Receiver> Links<R> {
                 }
             }
         }
+        if !self.receiver.flush() {
+            self.offer_at.get_or_insert_with(|| Instant::now() + OFFER_AGAIN);
+        }
         if is_lost && !peer.in_view && !peer.link.is_open() {
             return self.forget(node);
         }
@@ -453,7 +459,7 @@ impl<R: Receiver> Links<R> {
 
     fn on_time(&mut self) {
         if self.offer_at.is_some_and(|at| at <= Instant::now()) {
-            self.offer_at = None;
+            self.offer_at = (!self.receiver.flush()).then(|| Instant::now() + OFFER_AGAIN);
             for node in std::mem::take(&mut self.refused) {
                 if let Some(peer) = self.links.get_mut(&node) {
                     peer.is_refused = false;

@@ -86,14 +86,12 @@ impl Presence {
         }
     }
 
-    /// A node is gone: it has nobody's sessions.
-    pub fn forget_node(&self, node: NodeId) {
+    /// A node has no sessions any more of those of its users whom `is_forgotten` says.
+    pub fn forget_node(&self, node: NodeId, is_forgotten: impl Fn(UserId) -> bool) {
         let users = self.users.pin();
-        let theirs: Vec<UserId> = users
-            .iter()
-            .filter(|(_, nodes)| nodes.as_slice().contains(&node))
-            .map(|(&user, _)| user)
-            .collect();
+        let is_theirs = |user: UserId, nodes: &Nodes| nodes.as_slice().contains(&node) && is_forgotten(user);
+        let theirs: Vec<UserId> =
+            users.iter().filter(|&(&user, nodes)| is_theirs(user, nodes)).map(|(&user, _)| user).collect();
         theirs.into_iter().for_each(|user| self.leave(user, node));
     }
 
@@ -148,7 +146,9 @@ mod tests {
         presence.leave(ann, a);
         presence.leave(bob, a);
         assert_eq!((nodes_of(ann), nodes_of(bob)), (vec![b], vec![b]));
-        presence.forget_node(b);
+        presence.forget_node(b, |user| user == bob);
+        assert_eq!((nodes_of(ann), nodes_of(bob)), (vec![b], vec![]));
+        presence.forget_node(b, |_| true);
         assert!(presence.is_empty());
     }
 }

@@ -1,7 +1,9 @@
 //! What comes from other nodes, on its way into the mailboxes of this one's shards.
 
+use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 
+use carillon_storage::Partition;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::homes::Event;
@@ -13,12 +15,18 @@ use crate::shard::Node;
 use crate::shard::forward::users_of;
 use crate::shard::message::Message;
 
+/// Nodes remembered to which the link was lost, most of which never come back. Past it they are forgotten: one that comes back
+/// then, under the id it had, counts as new, and sessions learn by pings what they missed of it.
+const LOST_MAX: usize = 65_536;
+
 /// Hands on what other nodes' shards say. What a full mailbox does not take waits here, and so does the peer.
 pub struct Receiver {
     /// Known once the node has begun; until then nothing is taken.
     node: Arc<OnceLock<Arc<Node>>>,
     mailboxes: Arc<[Mailbox<Message>]>,
     waiting: Vec<Vec<Message>>,
+    /// Nodes to which the link was lost.
+    lost: HashSet<NodeId>,
     events: UnboundedSender<Event>,
 }
 
@@ -30,13 +38,13 @@ impl Receiver {
         events: UnboundedSender<Event>,
     ) -> Self {
         let waiting = mailboxes.iter().map(|_| Vec::new()).collect();
-        Self { node, mailboxes, waiting, events }
+        Self { node, mailboxes, waiting, lost: HashSet::new(), events }
     }
 
     /// Takes a batch, unless what came before still waits.
     fn take(&mut self, from: NodeId, batch: &[u8]) -> bool {
         let Some(node) = self.node.get().map(Arc::clone) else { return false };
-        if !self.flush() {
+        if !self.hand_on() {
             return false;
         }
         for message in wire::messages(batch) {
@@ -45,11 +53,10 @@ impl Receiver {
                 Err(error) => tracing::error!(%from, %error, "a message of another node cannot be read"),
             }
         }
-        self.flush();
         true
     }
 
-    fn flush(&mut self) -> bool {
+    fn hand_on(&mut self) -> bool {
         let mut is_empty = true;
         for (waiting, mailbox) in self.waiting.iter_mut().zip(self.mailboxes.iter()) {
             if !waiting.is_empty()
@@ -64,8 +71,11 @@ impl Receiver {
 
     fn sort(&mut self, node: &Node, target: Target, message: Message) {
         match message {
-            Message::Announced(node, partition) => self.tell(Event::Announced(node, partition)),
+            Message::Announced(node, partition, number) => {
+                self.tell(Event::Announced(node, partition, number));
+            }
             Message::Released(node, partition) => self.tell(Event::Released(node, partition)),
+            Message::RollCall(_) => self.push_everywhere(&message),
             message => match target {
                 Target::Shard(shard) => self.push(shard, message),
                 Target::Shards(shards) => self.push_all(shards, message),
@@ -84,6 +94,10 @@ impl Receiver {
         let Some(first) = shards.next() else { return };
         shards.for_each(|shard| self.push(shard, message.clone()));
         self.push(first, message);
+    }
+
+    fn push_everywhere(&mut self, message: &Message) {
+        self.waiting.iter_mut().for_each(|waiting| waiting.push(message.clone()));
     }
 
     /// A shard that is not there is one of an earlier life of the node.
@@ -105,11 +119,30 @@ impl mesh::Receiver for Receiver {
     }
 
     fn opened(&mut self, peer: NodeId) {
-        self.tell(Event::Opened(peer));
+        if !self.lost.remove(&peer) {
+            return;
+        }
+        tracing::warn!(node = %peer, "the link to a node was lost and is there again; sessions here start anew");
+        self.push_everywhere(&Message::PeerLost { node: peer, is_alive: true });
+        // It has forgotten what this node has said of its sessions.
+        if let Some(route) = self.node.get().map(|node| &node.route) {
+            let is_theirs = |&partition: &Partition| route.home_of(partition).node == peer;
+            let theirs = (0..route.partitions).filter(is_theirs).collect();
+            self.push_everywhere(&Message::Rehomed(theirs));
+        }
+        self.tell(Event::Back(peer));
     }
 
     fn lost(&mut self, peer: NodeId) {
-        self.tell(Event::Lost(peer));
+        if self.lost.len() >= LOST_MAX {
+            self.lost.clear();
+        }
+        self.lost.insert(peer);
+        self.push_everywhere(&Message::PeerLost { node: peer, is_alive: false });
+    }
+
+    fn flush(&mut self) -> bool {
+        self.hand_on()
     }
 }
 

@@ -24,7 +24,7 @@ use crate::directory::ShardSet;
 use crate::encoded::{Class, Encoded};
 use crate::home::Standing;
 use crate::route::Place;
-use crate::shard::message::{Answer, Membership, Message, Origin, Question, Reply, Request};
+use crate::shard::message::{Answer, Membership, Message, Origin, Question, Reply, Request, RollCall};
 
 const VERSION: u8 = 1;
 
@@ -47,6 +47,7 @@ mod kind {
     pub(super) const PRESENCE: u8 = 15;
     pub(super) const ANNOUNCED: u8 = 16;
     pub(super) const RELEASED: u8 = 17;
+    pub(super) const ROLL_CALL: u8 = 18;
 }
 
 /// Why bytes are not a message.
@@ -218,9 +219,18 @@ fn write(message: &Message, out: &mut Vec<u8>) -> Option<u8> {
             out.bool(*here);
             kind::PRESENCE
         }
-        Message::Announced(node, partition) => {
+        Message::RollCall(call) => {
+            out.node(call.home);
+            out.int(u64::from(call.shards));
+            out.int(call.number);
+            out.int(call.partitions.len() as u64);
+            call.partitions.iter().for_each(|&partition| out.int(u64::from(partition)));
+            kind::ROLL_CALL
+        }
+        Message::Announced(node, partition, number) => {
             out.node(*node);
             out.int(u64::from(*partition));
+            out.int(*number);
             kind::ANNOUNCED
         }
         Message::Released(node, partition) => {
@@ -234,6 +244,8 @@ fn write(message: &Message, out: &mut Vec<u8>) -> Option<u8> {
         | Message::Moved(_)
         | Message::Announce(_)
         | Message::Rehomed(_)
+        | Message::CallRoll(..)
+        | Message::PeerGone(_)
         | Message::PeerLost { .. }
         | Message::Take(_)
         | Message::Release(_) => return None,
@@ -290,7 +302,13 @@ fn read_kind(kind: u8, body: &mut Reader<'_>) -> Result<Option<Message>, Malform
         kind::PRESENCE => {
             Message::Presence { user: body.user()?, node: body.node()?, here: body.bool("here")? }
         }
-        kind::ANNOUNCED => Message::Announced(body.node()?, body.small("partition")?),
+        kind::ANNOUNCED => Message::Announced(body.node()?, body.small("partition")?, body.int()?),
+        kind::ROLL_CALL => Message::RollCall(RollCall {
+            home: body.node()?,
+            shards: body.small("shards")?,
+            number: body.int()?,
+            partitions: body.list(1, |body| body.small("partition"))?.into(),
+        }),
         kind::RELEASED => Message::Released(body.node()?, body.small("partition")?),
         _ => return Ok(None),
     };

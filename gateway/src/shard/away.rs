@@ -14,7 +14,7 @@ use hashbrown::HashMap;
 
 use super::Shard;
 use super::ask::TRY_AGAIN_AFTER;
-use super::message::{Answer, Message, Question, Reply, Request, Taken};
+use super::message::{Answer, Message, Question, Reply, Request, RollCall, Taken};
 use super::tasks::Done;
 use crate::cluster::view::NodeId;
 use crate::command::Refusal;
@@ -155,6 +155,17 @@ impl Away {
         queue.into_iter().map(|(_, message)| message).collect()
     }
 
+    /// A node says anew which rooms' events it wants.
+    pub fn forget_interest(&mut self, node: NodeId) {
+        for queue in self.expected.values_mut() {
+            let before = queue.len();
+            queue.retain(
+                |(_, message)| !matches!(message, Message::Interest { place, .. } if place.node == node),
+            );
+            self.count -= before - queue.len();
+        }
+    }
+
     /// What was kept for too long.
     pub fn take_late(&mut self, now_ms: u64) -> Vec<Message> {
         let mut late = Vec::new();
@@ -238,18 +249,26 @@ impl Shard {
         }
     }
 
-    /// What was on its way to and from a node is lost.
-    pub(super) fn peer_lost(&mut self, node: NodeId, is_alive: bool) {
+    /// What was on its way to a node that is gone goes to the homes that there are now.
+    pub(super) fn peer_gone(&mut self, node: NodeId) {
         for (partition, waiting) in self.away.lost(node) {
             self.wait_since(partition, waiting);
         }
         self.asker.lost(node);
         self.outgoing.forget(node);
+        self.forward_again(node);
+    }
+
+    /// What was on its way to and from a node is lost, and what it said of its sessions is not so any more.
+    pub(super) fn peer_lost(&mut self, node: NodeId, is_alive: bool) {
+        self.peer_gone(node);
         self.interest_away.retain(|_, places| {
             places.retain(|(other, _)| *other != node);
             !places.is_empty()
         });
-        self.forward_again(node);
+        self.away.forget_interest(node);
+        let (route, me) = (&self.node.route, self.me);
+        self.node.presence.forget_node(node, |user| route.shard_of(route.partition_of_user(user)) == me);
         if is_alive {
             self.resync_all();
         }
@@ -325,7 +344,8 @@ impl Shard {
         for &partition in rehomed {
             if self.node.route.home_of(partition).node != self.node.route.me {
                 for message in self.away.take_expected(partition) {
-                    // Nodes that want a room's events tell its home themselves, as soon as they see which it is.
+                    // Nodes that want a room's events tell its home themselves, as soon as they see which it is, and
+                    // again when it asks.
                     if !self.is_interest_of_others(&message) {
                         self.not_mine(partition, message);
                     }
@@ -342,33 +362,62 @@ impl Shard {
     /// Homes are elsewhere: whoever is new learns which users and which large rooms' sessions are here.
     pub(super) fn rehomed(&mut self, partitions: &[Partition]) {
         self.tidy_expected(partitions);
-        self.announce_again(partitions);
-        let rooms: Vec<RoomId> = self.local.large_rooms().collect();
-        for room in rooms {
-            if partitions.contains(&self.node.route.partition_of_room(room)) {
-                self.tell_interest(room, true);
+        let route = self.node.route.clone();
+        self.interest_away.retain(|&room, _| route.home_of_room(room).node == route.me);
+        let elsewhere = |partition| {
+            let home = partitions.contains(&partition).then(|| route.home_of(partition));
+            home.filter(|home| home.node != route.me)
+        };
+        self.announce_all(elsewhere);
+        self.tell_interests(|partition| partitions.contains(&partition).then(|| route.home_of(partition)));
+    }
+
+    /// The home of partitions asks who is here.
+    pub(super) fn answer_roll_call(&mut self, call: &RollCall) {
+        let home_of = |partition| call.place_of(partition);
+        self.announce_all(home_of);
+        self.tell_interests(home_of);
+        let me = self.node.route.me;
+        for &partition in &*call.partitions {
+            if self.node.route.shard_of(partition) == self.me
+                && let Some(home) = call.place_of(partition)
+            {
+                self.outgoing.push(home, Message::Announced(me, partition, call.number));
             }
         }
     }
 
-    /// The homes of these partitions hear of every user of theirs who is here. One shard does it for each partition.
-    fn announce_again(&mut self, partitions: &[Partition]) {
-        let route = self.node.route.clone();
-        let mine = |partition| route.shard_of(partition) == self.me && partitions.contains(&partition);
-        let elsewhere = |partition| route.home_of(partition).node != route.me;
+    /// This node begins to be the home of partitions: others are asked who is there.
+    pub(super) fn call_roll(&mut self, nodes: &[NodeId], call: &RollCall) {
+        for &node in nodes {
+            self.outgoing.push_node(node, Message::RollCall(call.clone()));
+        }
+    }
+
+    /// The homes of partitions, as far as `home_of` has any, hear of every user of theirs who is here. One shard does it for
+    /// each partition.
+    fn announce_all(&mut self, home_of: impl Fn(Partition) -> Option<Place>) {
+        let route = &self.node.route;
         let mut users = Vec::new();
         self.node.directory.each_user(|user| {
             let partition = route.partition_of_user(user);
-            if mine(partition) && elsewhere(partition) {
-                users.push((partition, user));
+            if route.shard_of(partition) == self.me {
+                users.extend(home_of(partition).map(|home| (home, user)));
             }
         });
-        for (partition, user) in users {
-            self.outgoing
-                .push(route.home_of(partition), Message::Presence { user, node: route.me, here: true });
+        let node = route.me;
+        for (home, user) in users {
+            self.outgoing.push(home, Message::Presence { user, node, here: true });
         }
-        for &partition in partitions.iter().filter(|&&partition| mine(partition) && elsewhere(partition)) {
-            self.outgoing.push(route.home_of(partition), Message::Announced(route.me, partition));
+    }
+
+    /// The homes of large rooms, as far as `home_of` has any, hear that their events are wanted here.
+    fn tell_interests(&mut self, home_of: impl Fn(Partition) -> Option<Place>) {
+        let rooms: Vec<RoomId> = self.local.large_rooms().collect();
+        for room in rooms {
+            if let Some(home) = home_of(self.node.route.partition_of_room(room)) {
+                self.tell_interest_to(home, room, true);
+            }
         }
     }
 

@@ -127,13 +127,20 @@ pub enum Message {
         /// Whether they have a session there.
         here: bool,
     },
-    /// A node has said of all its users in a partition that they are there.
-    Announced(NodeId, Partition),
+    /// A node that begins to be the home of partitions asks another who is there.
+    RollCall(RollCall),
+    /// The shard that is told so asks these nodes.
+    CallRoll(std::sync::Arc<[NodeId]>, RollCall),
+    /// A node has said of all its users in a partition that they are there, at the roll call of this number.
+    Announced(NodeId, Partition, u64),
     /// A node has released a partition, which its next home may take without waiting.
     Released(NodeId, Partition),
     /// Homes are elsewhere than before: of these partitions.
     Rehomed(std::sync::Arc<[Partition]>),
-    /// What was on its way from and to a node is lost.
+    /// A node is not there any more: what was on its way to it goes to the homes that there are now.
+    PeerGone(NodeId),
+    /// What was on its way from and to a node is lost, and so is what it has said of its sessions: it says that again. Comes
+    /// before whatever the node says after that.
     PeerLost {
         /// Which node.
         node: NodeId,
@@ -144,6 +151,31 @@ pub enum Message {
     Take(Taken),
     /// This node is to be a partition's home no more: nothing is decided any more, and what is under way ends.
     Release(Partition),
+}
+
+/// A question to a node: which of its users who live in these partitions, and which of its shards that want the events of large
+/// rooms there, are there?
+///
+/// Nodes say that by themselves too, to the home that they see. But nodes see homes change at different times, so what a
+/// node hears before it begins to be a home may be of an earlier time than that: it forgets it, and asks.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RollCall {
+    /// Who asks.
+    pub home: NodeId,
+    /// How many shards it has.
+    pub shards: u16,
+    /// Larger than those of earlier calls.
+    pub number: u64,
+    /// Which partitions.
+    pub partitions: std::sync::Arc<[Partition]>,
+}
+
+impl RollCall {
+    /// Where what is said of a partition goes to, if it is one of those.
+    pub fn place_of(&self, partition: Partition) -> Option<Place> {
+        let shard = partition.checked_rem(self.shards)?;
+        self.partitions.contains(&partition).then_some(Place { node: self.home, shard })
+    }
 }
 
 /// A partition that this node has taken over.

@@ -222,8 +222,12 @@ impl Shard {
     }
 
     pub(super) fn tell_interest(&mut self, room: RoomId, wanted: bool) {
+        self.tell_interest_to(self.node.route.home_of_room(room), room, wanted);
+    }
+
+    pub(super) fn tell_interest_to(&mut self, home: Place, room: RoomId, wanted: bool) {
         let place = self.place();
-        self.send(self.node.route.home_of_room(room), Message::Interest { room, place, wanted });
+        self.send(home, Message::Interest { room, place, wanted });
     }
 
     /// A shard wants the events of a room that lives here, or does not any more.

@@ -10,7 +10,9 @@ use carillon_gateway::directory::ShardSet;
 use carillon_gateway::encoded::{Class, Encoded};
 use carillon_gateway::home::Standing;
 use carillon_gateway::route::Place;
-use carillon_gateway::shard::message::{Answer, Membership, Message, Origin, Question, Reply, Request};
+use carillon_gateway::shard::message::{
+    Answer, Membership, Message, Origin, Question, Reply, Request, RollCall,
+};
 use carillon_protocol::UserId;
 use carillon_protocol::frame::{Head, RoomEntry};
 use proptest::collection::vec;
@@ -170,7 +172,14 @@ fn some_message() -> impl Strategy<Value = Message> {
             node,
             here
         }),
-        (nodes(), any::<u16>()).prop_map(|(node, partition)| Message::Announced(node, partition)),
+        (nodes(), any::<u16>(), ints())
+            .prop_map(|(node, partition, number)| Message::Announced(node, partition, number)),
+        (nodes(), any::<u16>(), ints(), vec(any::<u16>(), 0..9)).prop_map(
+            |(home, shards, number, partitions)| {
+                let partitions = partitions.into();
+                Message::RollCall(RollCall { home, shards, number, partitions })
+            }
+        ),
         (nodes(), any::<u16>()).prop_map(|(node, partition)| Message::Released(node, partition)),
         (ints(), answers()).prop_map(|(number, answer)| Message::Tell(number, answer)),
     ]

@@ -45,6 +45,10 @@ impl Receiver for Recorder {
     fn lost(&mut self, peer: NodeId) {
         let _ = self.got.send(Got::Lost(peer));
     }
+
+    fn flush(&mut self) -> bool {
+        true
+    }
 }
 
 pub struct TestMesh {

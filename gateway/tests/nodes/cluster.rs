@@ -50,9 +50,27 @@ impl Cluster {
     /// One more node; its place among them.
     pub fn join(&mut self, change: impl Fn(&mut Config)) -> usize {
         let number = self.nodes.len();
+        self.nodes.push(self.started(number, change));
+        number
+    }
+
+    /// So many more at the same moment.
+    pub fn join_together(&mut self, count: usize, change: impl Fn(&mut Config) + Sync) {
+        let first = self.nodes.len();
+        let (cluster, change) = (&*self, &change);
+        let started: Vec<Node> = std::thread::scope(|scope| {
+            let starting: Vec<_> = (first..first + count)
+                .map(|number| scope.spawn(move || cluster.started(number, change)))
+                .collect();
+            starting.into_iter().map(|node| node.join().unwrap()).collect()
+        });
+        self.nodes.extend(started);
+    }
+
+    fn started(&self, number: usize, change: impl Fn(&mut Config)) -> Node {
         let nats = self.nats.urls();
         let keys = self.keys.clone();
-        self.nodes.push(Node::start_with(|config| {
+        Node::start_with(|config| {
             set(&mut config.nats, &nats.join(","));
             config.nats_replicas = 1;
             config.node_ttl_ms = 2_000;
@@ -60,8 +78,7 @@ impl Cluster {
             config.token_keys = vec![keys];
             config.shards = 2;
             change(config);
-        }));
-        number
+        })
     }
 
     /// A session on one of the nodes.
