@@ -321,6 +321,7 @@ impl Homes {
 
     /// Nothing more is appended to a partition here, and whoever is to be its home hears that.
     async fn give_up(&mut self, partition: Partition) {
+        tracing::info!(partition, "this node is a partition's home no more");
         self.states[usize::from(partition)] = State::Elsewhere;
         self.log.release(partition).await;
         self.tell_released(partition);

@@ -167,9 +167,9 @@ impl Away {
     }
 
     /// What was kept for too long.
-    pub fn take_late(&mut self, now_ms: u64) -> Vec<Message> {
+    pub fn take_late(&mut self, now_ms: u64) -> Vec<(Partition, Message)> {
         let mut late = Vec::new();
-        for queue in self.expected.values_mut() {
+        for (&partition, queue) in &mut self.expected {
             let is_late = |(since_ms, _): &(u64, Message)| now_ms.saturating_sub(*since_ms) > WAIT_MS;
             if !queue.front().is_some_and(is_late) {
                 continue;
@@ -179,7 +179,7 @@ impl Away {
             let is_dropped =
                 |waiting: &(u64, Message)| is_late(waiting) && !matches!(waiting.1, Message::Interest { .. });
             let (dropped, kept) = queue.drain(..).partition::<VecDeque<_>, _>(is_dropped);
-            late.extend(dropped.into_iter().map(|(_, message)| message));
+            late.extend(dropped.into_iter().map(|(_, message)| (partition, message)));
             *queue = kept;
         }
         self.expected.retain(|_, queue| !queue.is_empty());
@@ -216,7 +216,10 @@ impl Shard {
                 Done::TryAgain(partition)
             }),
             Wait::Behind => {}
-            Wait::Refused(request, code) => self.refuse_later(&request, code),
+            Wait::Refused(request, code) => {
+                tracing::warn!(partition, "a home cannot be reached; a client is told to come back");
+                self.refuse_later(&request, code);
+            }
         }
     }
 
@@ -317,6 +320,8 @@ impl Shard {
     /// This node is a partition's home from now on: what waited for that is done.
     pub(super) fn take(&mut self, taken: Taken) {
         let Taken { partition, position, undelivered, gone } = taken;
+        // Requests that came earlier in this turn are among what waits for it.
+        self.hand_out();
         self.home.take(partition, position, gone);
         // Who wants its rooms' events first: what is delivered again is for them as well.
         let (wanted, expected): (Vec<Message>, Vec<Message>) = self
@@ -333,7 +338,13 @@ impl Shard {
     /// after all is not listened to; the retry finds what it decided.
     pub(super) fn tidy_away(&mut self) {
         self.tidy_expected(&[]);
-        for (_, waiting) in self.away.take_unanswered(self.now_ms) {
+        let unanswered = self.away.take_unanswered(self.now_ms);
+        if let Some((partition, _)) = unanswered.first() {
+            let requests = unanswered.len();
+            let home = self.node.route.home_of(*partition).node;
+            tracing::warn!(requests, partition, %home, "homes on other nodes do not answer; clients are told to come back");
+        }
+        for (_, waiting) in unanswered {
             self.refuse_later(&waiting.request, ErrorCode::UNAVAILABLE);
         }
         self.forget_forwarded();
@@ -352,7 +363,15 @@ impl Shard {
                 }
             }
         }
-        for message in self.away.take_late(self.now_ms) {
+        let late = self.away.take_late(self.now_ms);
+        if let Some((partition, _)) = late.first() {
+            tracing::warn!(
+                partition,
+                requests = late.len(),
+                "partitions are taken over too slowly; clients are told to come back"
+            );
+        }
+        for (_, message) in late {
             if let Message::Request(request) = message {
                 self.refuse_later(&request, ErrorCode::UNAVAILABLE);
             }
