@@ -10,6 +10,7 @@ pub mod echo;
 pub mod fan_out;
 pub mod log_append;
 pub mod mailbox;
+pub mod memory;
 pub mod node;
 pub mod outbox;
 pub mod sequencing;

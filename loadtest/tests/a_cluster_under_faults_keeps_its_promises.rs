@@ -11,7 +11,6 @@ mod heavy {
     const LOADTEST: &str = env!("CARGO_BIN_EXE_carillon-loadtest");
 
     #[test]
-    #[ignore = "after gateways were killed a large room's last event may stay unheard on another node until the next one comes"]
     fn a_cluster_under_faults_keeps_its_promises() {
         let gateway = Path::new(LOADTEST).with_file_name("carillon");
         assert!(gateway.exists(), "{} is missing: cargo build -p carillon-gateway", gateway.display());
@@ -43,6 +42,7 @@ mod heavy {
         assert_eq!(value("duplicates"), 0.0);
         assert_eq!(value("order faults"), 0.0);
         assert_eq!(value("unread counts wrong"), 0.0);
+        assert_eq!(value("last events that never reached a client"), 0.0);
         assert!(value("sends acknowledged") > 100.0);
     }
 }

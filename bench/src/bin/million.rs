@@ -14,9 +14,10 @@ use std::error::Error;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use carillon_bench::allocated::{self, Counting};
+use carillon_bench::allocated::Counting;
 use carillon_bench::client;
 use carillon_bench::codec::user;
+use carillon_bench::memory::Memory;
 use carillon_bench::node::{Client, Node, store};
 use carillon_gateway::socket;
 use carillon_protocol::RoomId;
@@ -180,30 +181,6 @@ impl Crowd {
             std::thread::sleep(Duration::from_millis(10));
         }
         Memory::now()
-    }
-}
-
-/// What the process holds.
-#[derive(Clone, Copy)]
-struct Memory {
-    resident: usize,
-    allocated: usize,
-}
-
-impl Memory {
-    fn now() -> Result<Self, Box<dyn Error>> {
-        let status = std::fs::read_to_string("/proc/self/status")?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib =
-            line.and_then(|line| line.split_whitespace().next()).ok_or("the system does not say VmRSS")?;
-        Ok(Self { resident: kib.parse::<usize>()? * 1024, allocated: allocated::bytes() })
-    }
-
-    fn print_slope(&self, what: &str, before: &Self, sessions: u64) {
-        let slope = |after: usize, before: usize| (after as f64 - before as f64) / sessions as f64;
-        let (resident, allocated) =
-            (slope(self.resident, before.resident), slope(self.allocated, before.allocated));
-        println!("{what:<46} {resident:>12.0} {allocated:>12.0}");
     }
 }
 
