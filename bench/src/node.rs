@@ -212,6 +212,7 @@ fn shared(shards: u16, store: MemoryStore) -> shard::Node {
         keys,
         log: Arc::new(MemoryLog::new(PARTITIONS, LOG_BYTES_MAX)),
         store: Arc::new(store),
+        cql: None,
         archived: watch::channel(vec![0; usize::from(PARTITIONS)]).1,
         archiving: watch::channel(ArchiveStatus::default()).1,
         stats: NodeStats::new(shards),

@@ -102,8 +102,8 @@ struct Follower {
 struct Beside {
     /// Its number and its log, where other nodes share that.
     shared: Option<(NodeId, Arc<dyn HomeLog>)>,
-    /// A store with counters of unread messages.
-    counting: Option<Arc<CqlStore>>,
+    /// Its store, where that is in ScyllaDB or Cassandra.
+    cql: Option<Arc<CqlStore>>,
 }
 
 impl Running {
@@ -121,8 +121,8 @@ impl Running {
             }
             StoreKind::Cql => {
                 let store = Arc::new(open_cql_store(&config)?);
-                let counting = (config.counters_members_max > 0).then(|| Arc::clone(&store));
-                Self::begin(config, data, log, store, Beside { counting, ..Beside::default() })
+                let cql = Some(Arc::clone(&store));
+                Self::begin(config, data, log, store, Beside { cql, shared: None })
             }
         }
     }
@@ -137,12 +137,18 @@ impl Running {
         let folder = data.path().join("cluster");
         std::fs::create_dir_all(&folder)
             .map_err(|source| StartError::Data { path: folder.clone(), source })?;
-        let store: Arc<dyn Store> = match config.store {
-            StoreKind::Embedded => Arc::new(open_embedded_store(&config, &folder)?),
-            StoreKind::Cql => Arc::new(open_cql_store(&config)?),
-        };
         let shared = Some((me, Arc::clone(&log)));
-        Self::begin(config, data, log, store, Beside { shared, ..Beside::default() })
+        match config.store {
+            StoreKind::Embedded => {
+                let store = Arc::new(open_embedded_store(&config, &folder)?);
+                Self::begin(config, data, log, store, Beside { shared, cql: None })
+            }
+            StoreKind::Cql => {
+                let store = Arc::new(open_cql_store(&config)?);
+                let cql = Some(Arc::clone(&store));
+                Self::begin(config, data, log, store, Beside { shared, cql })
+            }
+        }
     }
 
     /// The same on a log and a store of the caller's.
@@ -163,7 +169,8 @@ impl Running {
         beside: Beside,
     ) -> Result<Self, StartError> {
         let config = Arc::new(config);
-        let Beside { shared, counting } = beside;
+        let Beside { shared, cql } = beside;
+        let counting = cql.clone().filter(|_| config.counters_members_max > 0 && shared.is_none());
         let keys = Keys::open(&config)?;
         let shards = shard_count(&config);
         let route = match &shared {
@@ -204,6 +211,7 @@ impl Running {
             keys,
             log,
             store,
+            cql,
             archived: followed.archived,
             archiving: followed.archiving,
             config,

@@ -26,7 +26,7 @@ use std::task::Poll;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use carillon_protocol::{RoomId, UserId};
-use carillon_storage::{Positions, Store};
+use carillon_storage::{CqlStore, Positions, Store};
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use hashbrown::HashMap;
@@ -96,6 +96,8 @@ pub struct Node {
     pub log: Arc<dyn Log>,
     /// The store.
     pub store: Arc<dyn Store>,
+    /// The same, where it is in ScyllaDB or Cassandra.
+    pub cql: Option<Arc<CqlStore>>,
     /// How far the log is archived.
     pub archived: watch::Receiver<Positions>,
     /// How archiving is going.

@@ -20,6 +20,10 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::changes::{add_changes, last_only};
 use super::dead_letters::{DeadLetter, DeadLetters};
+use super::filling::Filling;
+#[cfg(doc)]
+use super::lag::Lag;
+use super::lag::Pending;
 use crate::log::{Batch, Log, LogError, Partition, Positions, Tail, record};
 
 /// How much is read from the log, and given to the store, at a time.
@@ -51,10 +55,14 @@ pub enum ArchiveError {
 /// How archiving is going.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ArchiveStatus {
-    /// Batches that are in the log and not yet in the store.
+    /// Batches that were in the log and not in the store after the last step; [`Lag`] says how it is now.
     pub lag_batches: u64,
+    /// What was read from the log and is not in the store.
+    pub pending: Pending,
     /// Batches brought to the store since the start.
     pub batches: u64,
+    /// Events and read markers in them.
+    pub events: u64,
     /// Bytes of records in them.
     pub bytes: u64,
     /// Bytes of records that the store has and has not made durable.
@@ -83,6 +91,7 @@ pub struct Archiver {
     applied: watch::Sender<Positions>,
     status: watch::Sender<ArchiveStatus>,
     persisted_at: Instant,
+    filling: Filling,
 }
 
 /// What a step came to.
@@ -124,6 +133,7 @@ impl Archiver {
             applied: watch::Sender::new(applied),
             status: watch::Sender::default(),
             persisted_at: Instant::now(),
+            filling: Filling::default(),
         };
         archiver.catch_up().await?;
         Ok(archiver)
@@ -202,6 +212,8 @@ impl Archiver {
     async fn archive_chunk(&mut self) -> Result<Step, ArchiveError> {
         if self.chunk.is_empty() {
             self.chunk = self.read()?;
+            let pending = Pending::of(&self.chunk);
+            self.status.send_modify(|status| status.pending = pending);
         }
         if self.chunk.is_empty() {
             return Ok(Step::CaughtUp);
@@ -234,6 +246,8 @@ impl Archiver {
         let bytes = self.chunk.iter().map(|batch| batch.records.len() as u64).sum::<u64>();
         self.status.send_modify(|status| {
             status.batches += self.chunk.len() as u64;
+            status.events += status.pending.events;
+            status.pending = Pending::default();
             status.bytes += bytes;
             // An empty batch has to be made durable as well.
             status.unpersisted_bytes += bytes.max(1);
@@ -265,6 +279,7 @@ impl Archiver {
     fn note(&mut self, step: &Result<Step, ArchiveError>) {
         let archived: u64 = self.applied.borrow().iter().sum();
         let lag_batches = self.log.last().iter().sum::<u64>().saturating_sub(archived);
+        self.filling.note(self.log.status().used_permille);
         let failed_before = self.status.borrow().failures_in_a_row > 0;
         self.status.send_modify(|status| {
             status.lag_batches = lag_batches;

@@ -16,3 +16,4 @@ mod counters_come_out_exact;
 #[path = "../promises/history_has_no_gap.rs"]
 mod history_has_no_gap;
 mod nothing_is_lost_while_the_server_is_away;
+mod operators_see_a_store_that_is_away;

@@ -19,7 +19,7 @@ use scylla::value::Counter;
 use uuid::Uuid;
 
 use super::row::{failed, int, number, uuid};
-use super::status::Kind;
+use super::status::{Ended, Kind};
 use super::{CqlConfig, CqlStore, Inner};
 use crate::{MemberRow, Partition, Positions, RoomRow, StoreError, StoreResult};
 
@@ -245,7 +245,7 @@ impl Inner {
             let began = std::time::Instant::now();
             let added =
                 self.session.execute_unpaged(&self.counters.add, (Counter(difference), user, room)).await;
-            self.stats.note(Kind::WriteCounters, began.elapsed(), added.is_ok().then_some(1));
+            self.stats.note(Kind::WriteCounters, began.elapsed(), Ended::of(&added, 1));
             match added {
                 Ok(_) => {
                     report.mended = 1;

@@ -9,7 +9,7 @@ use futures_util::stream::FuturesUnordered;
 use scylla::statement::batch::{Batch, BatchType};
 
 use super::row::{Key, Row, add_rows, failed, int};
-use super::status::Kind;
+use super::status::{Ended, Kind};
 use super::{Inner, read::SENT_FROM};
 use crate::{Change, Partition, StoreResult};
 
@@ -69,8 +69,8 @@ impl Inner {
                 self.session.batch(&batch, rows).await
             }
         };
-        let rows = written.is_ok().then_some(count);
-        self.pace.note(self.stats.note(key.kind(), began.elapsed(), rows));
+        let ended = Ended::of(&written, count);
+        self.pace.note(self.stats.note(key.kind(), began.elapsed(), ended));
         written.map(drop).map_err(failed)
     }
 
@@ -89,7 +89,7 @@ impl Inner {
         let (began, position) = (Instant::now(), int(position));
         let values = (i32::from(partition), position, position);
         let written = self.session.execute_unpaged(&self.statements.archived, values).await;
-        self.stats.note(Kind::WriteArchived, began.elapsed(), written.is_ok().then_some(1));
+        self.stats.note(Kind::WriteArchived, began.elapsed(), Ended::of(&written, 1));
         written.map(drop).map_err(failed)
     }
 
