@@ -40,6 +40,9 @@ use crate::stats::NodeStats;
 use crate::tls;
 use crate::tls::certificate::{Certificate, WARNED_DAYS};
 
+/// Where in the data folder is what could not be archived.
+pub const DEAD_LETTERS: &str = "dead-letters";
+
 /// Threads of a shard that wait for the embedded store's disk.
 const STORE_THREADS: usize = 2;
 /// How far threads stand back that nobody waits for (`nice`).
@@ -395,7 +398,7 @@ fn start_archiver(
 ) -> Result<(Follower, Followed), StartError> {
     let runtime = runtime().map_err(system("start the archiver"))?;
     let (log, store) = (Arc::clone(log), Arc::clone(store));
-    let dead_letters = DeadLetters::new(data.join("dead-letters"));
+    let dead_letters = DeadLetters::new(data.join(DEAD_LETTERS));
     let persist_interval = Duration::from_millis(config.archive_persist_ms);
     let archiver = runtime.block_on(Archiver::open_held(log, store, dead_letters, persist_interval, held))?;
     let followed = Followed { archived: archiver.applied(), archiving: archiver.status() };

@@ -5,6 +5,8 @@
 //! - The log is trimmed only up to what the store has made durable.
 //! - A store that fails is tried again, later and later, until it takes the same batches; meanwhile the log grows, up to its
 //!   limit. A record that nobody can read is set aside with its reason, and the rest goes on.
+//! - So is one that the store refuses for what is in it; in its place stands an event that says nothing, for seqs have no hole. What tells that
+//!   it is the content, and not a table that is gone or a right that is missing, is that the store takes the one in its place.
 //!
 //! There is one archiver for a log and a store. It reads files and waits for the store: give it a thread of its own.
 
@@ -14,11 +16,11 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use carillon_storage::{Change, Store, StoreError};
+use carillon_storage::{Change, Store, StoreError, Unfit};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::changes::{add_changes, last_only};
+use super::changes::{add_changes, last_only, stand_in};
 use super::dead_letters::{DeadLetter, DeadLetters};
 use super::filling::Filling;
 #[cfg(doc)]
@@ -67,7 +69,7 @@ pub struct ArchiveStatus {
     pub bytes: u64,
     /// Bytes of records that the store has and has not made durable.
     pub unpersisted_bytes: u64,
-    /// Records set aside since the start.
+    /// Records set aside since the start: unreadable, or refused by the store for what is in them.
     pub dead_letters: u64,
     /// Failures since it last went well; 0 while it does.
     pub failures_in_a_row: u32,
@@ -87,6 +89,8 @@ pub struct Archiver {
     tail: Option<Box<dyn Tail>>,
     /// Read from the log, not yet taken by the store.
     chunk: Vec<Batch>,
+    /// What the store refuses of the chunk for what is in it: each has its stand-in there.
+    unfit: Vec<Unfit>,
     /// How far the store has everything.
     applied: watch::Sender<Positions>,
     status: watch::Sender<ArchiveStatus>,
@@ -130,6 +134,7 @@ impl Archiver {
             held,
             tail,
             chunk: Vec::new(),
+            unfit: Vec::new(),
             applied: watch::Sender::new(applied),
             status: watch::Sender::default(),
             persisted_at: Instant::now(),
@@ -218,14 +223,47 @@ impl Archiver {
         if self.chunk.is_empty() {
             return Ok(Step::CaughtUp);
         }
-        let Translated { changes, unreadable } = translate(&self.chunk);
+        let Translated { mut changes, unreadable } = translate(&self.chunk);
         for letter in &unreadable {
             self.dead_letters.set_aside(letter)?;
         }
+        changes.retain(|change| !self.unfit.iter().any(|unfit| unfit.change == *change));
         let archived = last_positions(&self.chunk);
-        self.store.apply(changes, archived.clone()).await?;
-        self.publish(&archived, unreadable.len() as u64);
+        match self.store.apply(changes, archived.clone()).await {
+            Ok(()) => {}
+            Err(StoreError::Unfit(unfit)) => {
+                self.put_stand_ins(unfit).await?;
+                return Ok(Step::Archived);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let refused = refused(&self.chunk, &self.unfit);
+        for letter in &refused {
+            self.dead_letters.set_aside(letter)?;
+        }
+        self.publish(&archived, (unreadable.len() + refused.len()) as u64);
         Ok(Step::Archived)
+    }
+
+    /// Has something else stand in the place of what is refused. Where that is refused too, it is not the content's fault: somebody has
+    /// to look, and nothing is given up.
+    async fn put_stand_ins(&mut self, unfit: Vec<Unfit>) -> Result<(), StoreError> {
+        for Unfit { change, reason } in &unfit {
+            let not_its_fault = |reason: &str| {
+                StoreError::Refused(format!(
+                    "{reason}; a row without content is refused as well: see what is wrong there"
+                ))
+            };
+            let stand_in = stand_in(change).ok_or_else(|| not_its_fault(reason))?;
+            match self.store.apply(vec![stand_in], Vec::new()).await {
+                Ok(()) => {}
+                Err(StoreError::Unfit(_)) => return Err(not_its_fault(reason)),
+                Err(error) => return Err(error),
+            }
+            tracing::error!(%reason, "the store refuses an event for what is in it; it is set aside");
+        }
+        self.unfit.extend(unfit);
+        Ok(())
     }
 
     fn read(&mut self) -> Result<Vec<Batch>, LogError> {
@@ -254,6 +292,7 @@ impl Archiver {
             status.dead_letters += dead_letters;
         });
         self.chunk.clear();
+        self.unfit.clear();
     }
 
     async fn persist(&mut self) -> Result<(), ArchiveError> {
@@ -322,6 +361,25 @@ fn translate(batches: &[Batch]) -> Translated {
     }
     translated.changes = last_only(translated.changes);
     translated
+}
+
+/// The records of these batches that changes were made from which the store refuses.
+fn refused(batches: &[Batch], unfit: &[Unfit]) -> Vec<DeadLetter> {
+    let mut letters = Vec::new();
+    if unfit.is_empty() {
+        return letters;
+    }
+    for batch in batches {
+        for (index, bytes) in record::split(&batch.records).enumerate() {
+            let (Ok(bytes), mut changes) = (bytes, Vec::new()) else { continue };
+            // What cannot be read is set aside already.
+            let _ = add_changes(bytes, &mut changes);
+            if let Some(unfit) = unfit.iter().find(|unfit| changes.contains(&unfit.change)) {
+                letters.push(DeadLetter::new(batch, index, bytes, unfit.reason.clone()));
+            }
+        }
+    }
+    letters
 }
 
 fn last_positions(batches: &[Batch]) -> Vec<(Partition, u64)> {

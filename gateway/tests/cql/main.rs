@@ -9,6 +9,7 @@ mod harness;
 #[path = "../process/mod.rs"]
 mod process;
 
+mod a_refused_event_is_set_aside;
 #[path = "../promises/a_retry_gets_the_seq_it_got_before.rs"]
 mod a_retry_gets_the_seq_it_got_before;
 mod a_wrong_schema_is_told;
