@@ -214,6 +214,7 @@ fn shared(shards: u16, store: MemoryStore) -> shard::Node {
         store: Arc::new(store),
         cql: None,
         archived: watch::channel(vec![0; usize::from(PARTITIONS)]).1,
+        share: None,
         archiving: watch::channel(ArchiveStatus::default()).1,
         stats: NodeStats::new(shards),
         config: Arc::new(config),

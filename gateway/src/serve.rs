@@ -27,6 +27,7 @@ use crate::directory::{Directory, SHARDS_MAX};
 use crate::follow::archive::{ArchiveStatus, Archiver};
 use crate::follow::counters::UnreadCounters;
 use crate::follow::dead_letters::DeadLetters;
+use crate::follow::share::Share;
 use crate::limits::Admission;
 use crate::listen::{self, Door};
 use crate::log::{FileLog, FileLogConfig, HomeLog, JetStreamLog, Log};
@@ -190,7 +191,11 @@ impl Running {
             (Some(_), StoreKind::Embedded) => Some(whole.subscribe()),
             _ => counted.as_ref().map(watch::Sender::subscribe),
         };
-        let (archiver, followed) = start_archiver(&config, data.path(), &log, &store, held)?;
+        let of_share = shared.as_ref().filter(|_| cql.is_some()).map(|(_, log)| Arc::clone(log));
+        let (archiver, followed) = match of_share {
+            Some(log) => start_archiver_of_share(&config, data.path(), log, &store)?,
+            None => start_archiver(&config, data.path(), &log, &store, held)?,
+        };
         let counters = match counting.zip(counted) {
             Some((store, counted)) => {
                 Some(start_counters(&config, Arc::clone(&log), store, followed.archived.clone(), counted)?)
@@ -217,6 +222,7 @@ impl Running {
             cql,
             archived: followed.archived,
             archiving: followed.archiving,
+            share: followed.share,
             config,
         });
         let shards = start_shards(&node, &mailboxes, polls, doors).map_err(system("start a shard"))?;
@@ -401,7 +407,30 @@ fn start_archiver(
     let dead_letters = DeadLetters::new(data.join(DEAD_LETTERS));
     let persist_interval = Duration::from_millis(config.archive_persist_ms);
     let archiver = runtime.block_on(Archiver::open_held(log, store, dead_letters, persist_interval, held))?;
-    let followed = Followed { archived: archiver.applied(), archiving: archiver.status() };
+    let followed = Followed { archived: archiver.applied(), archiving: archiver.status(), share: None };
+    Ok((run_archiver(archiver, runtime)?, followed))
+}
+
+/// Where nodes share log and store: archives this node's share, from when it has one.
+fn start_archiver_of_share(
+    config: &Config,
+    data: &Path,
+    log: Arc<dyn HomeLog>,
+    store: &Arc<dyn Store>,
+) -> Result<(Follower, Followed), StartError> {
+    let runtime = runtime().map_err(system("start the archiver"))?;
+    let archived = runtime.block_on(store.archived(config.partitions))?;
+    let applied = Arc::new(watch::Sender::new(archived));
+    let share = Arc::new(Share::new(Arc::clone(store), Arc::clone(&applied)));
+    let dead_letters = DeadLetters::new(data.join(DEAD_LETTERS));
+    let persist_interval = Duration::from_millis(config.archive_persist_ms);
+    let of_share = (log, share.wanted());
+    let archiver = Archiver::of_share(of_share, Arc::clone(store), dead_letters, persist_interval, applied);
+    let (archived, archiving) = (archiver.applied(), archiver.status());
+    Ok((run_archiver(archiver, runtime)?, Followed { archived, archiving, share: Some(share) }))
+}
+
+fn run_archiver(archiver: Archiver, runtime: Runtime) -> Result<Follower, StartError> {
     let (stop, stopped) = oneshot::channel::<()>();
     let body = move || {
         stand_back();
@@ -411,7 +440,7 @@ fn start_archiver(
     };
     let thread =
         thread::Builder::new().name("archiver".into()).spawn(body).map_err(system("start a thread"))?;
-    Ok((Follower { stop, thread }, followed))
+    Ok(Follower { stop, thread })
 }
 
 fn start_counters(
@@ -443,6 +472,7 @@ fn wait_for<T>(future: impl Future<Output = T>) -> Result<T, StartError> {
 struct Followed {
     archived: watch::Receiver<Positions>,
     archiving: watch::Receiver<ArchiveStatus>,
+    share: Option<Arc<Share>>,
 }
 
 type Mailboxes = Arc<[Mailbox<Message>]>;

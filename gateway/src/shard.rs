@@ -47,6 +47,7 @@ use crate::connections::{Connections, Key};
 use crate::deliver::Local;
 use crate::directory::{Directory, ShardSet};
 use crate::follow::archive::ArchiveStatus;
+use crate::follow::share::Share;
 use crate::home::lane::LaneId;
 use crate::home::{Home, Sealed};
 use crate::limits::Admission;
@@ -100,6 +101,8 @@ pub struct Node {
     pub cql: Option<Arc<CqlStore>>,
     /// How far the log is archived.
     pub archived: watch::Receiver<Positions>,
+    /// What this node archives, where the nodes of a cluster share a store.
+    pub share: Option<Arc<Share>>,
     /// How archiving is going.
     pub archiving: watch::Receiver<ArchiveStatus>,
     /// Where the users who live here are, of other nodes.

@@ -51,8 +51,7 @@ fn first_ms(records: &[u8]) -> Option<u64> {
 impl Lag {
     /// As of `now_ms`, where the log ends at `last` and the store has everything up to `applied`.
     pub fn now(status: &ArchiveStatus, last: &Positions, applied: &Positions, now_ms: u64) -> Self {
-        let behind = |(last, applied): (&u64, &u64)| last.saturating_sub(*applied);
-        let batches: u64 = last.iter().zip(applied).map(behind).sum();
+        let batches = batches_behind(status, last, applied);
         if batches == 0 {
             return Self::default();
         }
@@ -66,6 +65,16 @@ impl Lag {
         let ms = pending.oldest_ms.map_or(0, |oldest_ms| now_ms.saturating_sub(oldest_ms));
         Self { batches, events: pending.events + estimated, ms }
     }
+}
+
+/// Batches that are in the log and not in the store, of what the archiver follows.
+pub(super) fn batches_behind(status: &ArchiveStatus, last: &Positions, applied: &Positions) -> u64 {
+    let is_followed = |partition| match &status.follows {
+        Some(follows) => follows.binary_search(&partition).is_ok(),
+        None => true,
+    };
+    let positions = (0..).zip(last.iter().zip(applied)).filter(|(partition, _)| is_followed(*partition));
+    positions.map(|(_, (last, applied))| last.saturating_sub(*applied)).sum()
 }
 
 #[cfg(test)]
@@ -84,5 +93,7 @@ mod tests {
         assert_eq!(lag(pending, 14, 0), Lag { batches: 14, events: 28, ms: 2_000 });
         assert_eq!(lag(Pending::default(), 6, 4), Lag { batches: 2, events: 6, ms: 0 });
         assert_eq!(lag(pending, 4, 4), Lag::default());
+        let others = ArchiveStatus { follows: Some(vec![1].into()), ..ArchiveStatus::default() };
+        assert_eq!(Lag::now(&others, &vec![9, 7], &vec![0, 7], 5_000), Lag::default());
     }
 }

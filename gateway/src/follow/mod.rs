@@ -6,3 +6,4 @@ pub mod counters;
 pub mod dead_letters;
 mod filling;
 pub mod lag;
+pub mod share;

@@ -9,5 +9,6 @@ mod harness;
 
 mod a_message_reaches_members_on_every_node;
 mod a_node_that_leaves_hands_over;
+mod a_shared_store_is_written_by_homes;
 mod operators_see_how_a_cluster_is;
 mod shipped_configurations_of_nats_work;
