@@ -174,7 +174,7 @@ impl Running {
     ) -> Result<Self, StartError> {
         let config = Arc::new(config);
         let Beside { shared, cql } = beside;
-        let counting = cql.clone().filter(|_| config.counters_members_max > 0 && shared.is_none());
+        let counting = cql.clone().filter(|_| config.counters_members_max > 0);
         let keys = Keys::open(&config)?;
         let shards = shard_count(&config);
         let route = match &shared {
@@ -192,13 +192,21 @@ impl Running {
             _ => counted.as_ref().map(watch::Sender::subscribe),
         };
         let of_share = shared.as_ref().filter(|_| cql.is_some()).map(|(_, log)| Arc::clone(log));
-        let (archiver, followed) = match of_share {
-            Some(log) => start_archiver_of_share(&config, data.path(), log, &store)?,
+        let (archiver, followed) = match of_share.clone() {
+            Some(log) => start_archiver_of_share(&config, data.path(), log, &store, held)?,
             None => start_archiver(&config, data.path(), &log, &store, held)?,
         };
         let counters = match counting.zip(counted) {
             Some((store, counted)) => {
-                Some(start_counters(&config, Arc::clone(&log), store, followed.archived.clone(), counted)?)
+                let bounds =
+                    (config.counters_members_max, Duration::from_millis(config.counters_interval_ms));
+                let applied = followed.archived.clone();
+                let counters = UnreadCounters::new(Arc::clone(&log), store, bounds, applied, counted);
+                let counters = match of_share.zip(followed.share.as_ref()) {
+                    Some((log, share)) => counters.of_homes(log, share.wanted()),
+                    None => counters,
+                };
+                Some(run_counters(counters)?)
             }
             None => None,
         };
@@ -417,6 +425,7 @@ fn start_archiver_of_share(
     data: &Path,
     log: Arc<dyn HomeLog>,
     store: &Arc<dyn Store>,
+    held: Option<watch::Receiver<Positions>>,
 ) -> Result<(Follower, Followed), StartError> {
     let runtime = runtime().map_err(system("start the archiver"))?;
     let archived = runtime.block_on(store.archived(config.partitions))?;
@@ -425,7 +434,8 @@ fn start_archiver_of_share(
     let dead_letters = DeadLetters::new(data.join(DEAD_LETTERS));
     let persist_interval = Duration::from_millis(config.archive_persist_ms);
     let of_share = (log, share.wanted());
-    let archiver = Archiver::of_share(of_share, Arc::clone(store), dead_letters, persist_interval, applied);
+    let archiver =
+        Archiver::of_share(of_share, Arc::clone(store), dead_letters, persist_interval, applied, held);
     let (archived, archiving) = (archiver.applied(), archiver.status());
     Ok((run_archiver(archiver, runtime)?, Followed { archived, archiving, share: Some(share) }))
 }
@@ -443,16 +453,8 @@ fn run_archiver(archiver: Archiver, runtime: Runtime) -> Result<Follower, StartE
     Ok(Follower { stop, thread })
 }
 
-fn start_counters(
-    config: &Config,
-    log: Arc<dyn Log>,
-    store: Arc<CqlStore>,
-    applied: watch::Receiver<Positions>,
-    counted: watch::Sender<Positions>,
-) -> Result<Follower, StartError> {
+fn run_counters(counters: UnreadCounters) -> Result<Follower, StartError> {
     let runtime = runtime().map_err(system("start the counters"))?;
-    let bounds = (config.counters_members_max, Duration::from_millis(config.counters_interval_ms));
-    let counters = UnreadCounters::new(log, store, bounds, applied, counted);
     let (stop, stopped) = oneshot::channel::<()>();
     let body = move || {
         stand_back();

@@ -152,16 +152,18 @@ impl Archiver {
     }
 
     /// Of a log and a store that several nodes share: it follows this node's share, when it runs. How far the store has everything
-    /// is in `applied`, which others raise too.
+    /// is in `applied`, which others raise too. The log keeps also what is not in `held` yet.
     pub fn of_share(
         (log, wanted): (Arc<dyn HomeLog>, watch::Receiver<Wanted>),
         store: Arc<dyn Store>,
         dead_letters: DeadLetters,
         persist_interval: Duration,
         applied: Arc<watch::Sender<Positions>>,
+        held: Option<watch::Receiver<Positions>>,
     ) -> Self {
         let all: Arc<dyn Log> = Arc::clone(&log) as Arc<dyn Log>;
         let mut archiver = Self::new(all, store, dead_letters, persist_interval, applied);
+        archiver.held = held;
         archiver.share = Some(Followed { log, wanted, partitions: None });
         archiver.status.send_modify(|status| status.follows = Some(Box::default()));
         archiver

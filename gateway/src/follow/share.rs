@@ -45,6 +45,11 @@ impl Wanted {
         self.homes.iter().chain(self.helped.keys()).copied().collect::<BTreeSet<_>>().into_iter().collect()
     }
 
+    /// Those among them that this node is the home of.
+    pub fn homes(&self) -> BTreeSet<Partition> {
+        self.homes.clone()
+    }
+
     /// Whether somebody waits for what is to be archived.
     pub fn is_awaited(&self) -> bool {
         self.waiting > 0

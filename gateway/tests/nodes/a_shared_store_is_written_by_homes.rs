@@ -1,41 +1,15 @@
 //! Nodes that share a store in a CQL server: each event is archived once, by the home of its room, and the log is trimmed of it. When nodes
 //! leave, are killed or come, others go on from where the store is, and whoever comes reads everything from there.
 
-use std::path::Path;
 use std::time::Duration;
 
-use carillon_devservers::{Cql, Gateway, GatewayConfig, ports};
-use carillon_gateway::config::{Config, StoreKind};
-use carillon_gateway::serve::cql_config;
 use carillon_protocol::RoomId;
 
 use crate::cluster::Cluster;
 use crate::harness::{Client, Node, until};
+use crate::shared_store::{on, server, third};
 
 const ROOMS: usize = 24;
-const KEYSPACE: &str = "shared";
-
-fn on(server: &str) -> impl Fn(&mut Config) {
-    let server = server.to_owned();
-    move |config| {
-        config.store = StoreKind::Cql;
-        config.cql = vec![server.parse().unwrap()];
-        config.cql_keyspace = KEYSPACE.parse().unwrap();
-        config.cql_timeout_ms = 10_000;
-        // Nothing of it from memory.
-        config.room_idle_ms = 100;
-        config.ping_interval_ms = 100;
-    }
-}
-
-fn server() -> Cql {
-    let server = Cql::start().unwrap();
-    let mut config = Config::default();
-    on(&server.address())(&mut config);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(carillon_storage::apply_schema(&cql_config(&config).unwrap(), 1)).unwrap();
-    server
-}
 
 fn archived(nodes: &[Node], name: &str) -> u64 {
     nodes.iter().map(|node| node.stats()["archive"][name].as_u64().unwrap()).sum()
@@ -88,10 +62,7 @@ fn once_each_and_the_log_is_trimmed() {
 fn also_what_a_home_had_not_archived_when_it_was_killed() {
     let server = server();
     let mut cluster = Cluster::start_with(2, on(&server.address()));
-    let mut third = third(&cluster, &server);
-    until("it is one of three", || {
-        third.stats().is_ok_and(|stats| stats["nodes"] == 3 && stats["partitions_moving"] == 0)
-    });
+    let mut third = third(&cluster, &server, &[]);
     let mut ann = cluster.client(0, 1);
     let rooms: Vec<_> = (0..ROOMS).map(|_| ann.create_room(&[2])).collect();
     for _ in 0..5 {
@@ -110,30 +81,4 @@ fn also_what_a_home_had_not_archived_when_it_was_killed() {
     cluster.join(on(&server.address()));
     cluster.settle();
     is_whole(&mut cluster.client(2, 2), &rooms, 8);
-}
-
-/// One more node, that can be killed.
-fn third(cluster: &Cluster, server: &Cql) -> Gateway {
-    let folder = cluster.nodes[0].dir.path();
-    let [port] = ports::free().unwrap();
-    let keys = cluster.nodes[0].config().token_keys[0].display().to_string();
-    let nats = cluster.nats.urls().join(",");
-    let args = [
-        ["--token-keys", &keys],
-        ["--nats", &nats],
-        ["--nats-replicas", "1"],
-        ["--node-ttl-ms", "2000"],
-        ["--shards", "2"],
-        ["--store", "cql"],
-        ["--cql", &server.address()],
-        ["--cql-keyspace", KEYSPACE],
-    ];
-    Gateway::start(GatewayConfig {
-        program: Path::new(env!("CARGO_BIN_EXE_carillon")).to_owned(),
-        name: "third".to_owned(),
-        port,
-        folder: folder.to_owned(),
-        args: args.concat().into_iter().map(Into::into).collect(),
-    })
-    .unwrap()
 }
