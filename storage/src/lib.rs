@@ -87,6 +87,9 @@ pub trait Store: Send + Sync + 'static {
     /// be seen as they were for a moment, for their changes do not say when they were made.
     fn apply(&self, changes: Vec<Change>, archived: Vec<(Partition, u64)>) -> BoxFuture<'_, StoreResult<()>>;
 
+    /// Whether [`apply`](Self::apply) should get on at the cost of reads: the log fills. Until then a store may let reads go first.
+    fn hurry(&self, _is_urgent: bool) {}
+
     /// Makes everything applied so far survive a crash. Only then may the log be trimmed.
     fn persist(&self) -> BoxFuture<'_, StoreResult<()>>;
 

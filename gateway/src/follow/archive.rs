@@ -39,6 +39,8 @@ const CHUNK_BYTES: usize = 4 << 20;
 const GATHER: Duration = Duration::from_millis(250);
 /// The store is made durable at the latest after so much.
 const PERSIST_BYTES: usize = 32 << 20;
+/// From here on archiving is no longer held back for reads, in thousandths of what the log may take.
+const URGENT_PERMILLE: u64 = 250;
 /// After a failure it waits so long, and twice as long after each further one,
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 /// but never longer than this.
@@ -281,6 +283,7 @@ impl Archiver {
         }
         changes.retain(|change| !self.unfit.iter().any(|unfit| unfit.change == *change));
         let archived = last_positions(&self.chunk);
+        self.store.hurry(self.log.status().used_permille >= URGENT_PERMILLE);
         match self.store.apply(changes, archived.clone()).await {
             Ok(()) => {}
             Err(StoreError::Unfit(unfit)) => {

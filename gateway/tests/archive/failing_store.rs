@@ -19,6 +19,8 @@ pub struct FailingStore {
     persist_fails: AtomicBool,
     /// How often something failed.
     pub failures: AtomicU32,
+    /// Whether it was last told to get on.
+    pub hurries: AtomicBool,
     /// What is refused for itself.
     refuses: ArcSwapOption<fn(&Change) -> bool>,
 }
@@ -61,6 +63,10 @@ impl Store for FailingStore {
             .boxed();
         }
         self.unless(&self.apply_fails, |inner| inner.apply(taken, archived))
+    }
+
+    fn hurry(&self, is_urgent: bool) {
+        self.hurries.store(is_urgent, Ordering::SeqCst);
     }
 
     fn persist(&self) -> BoxFuture<'_, StoreResult<()>> {

@@ -13,6 +13,7 @@ use scylla::statement::prepared::PreparedStatement;
 use scylla::value::CqlTimestamp;
 
 use super::Inner;
+use super::pace::Answer;
 use super::row::{failed, int, number, uuid};
 use super::status::{Ended, Kind};
 use crate::merge::{Joined, MemberColumns};
@@ -266,7 +267,9 @@ impl Inner {
             Err(_) if matches!(ended, Ended::Well(_)) => Ended::Failed,
             Err(_) => ended,
         };
-        self.stats.note(kind, began.elapsed(), ended);
+        if let Answer::Good(took) = self.stats.note(kind, began.elapsed(), ended) {
+            self.pace.read(kind, took);
+        }
         rows
     }
 }

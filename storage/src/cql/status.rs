@@ -26,6 +26,16 @@ pub(super) enum Kind {
     ReadCounters,
 }
 
+impl Kind {
+    /// Whether a client waits for it: nothing else asks this.
+    pub(super) fn is_live(self) -> bool {
+        matches!(self, Self::ReadMember | Self::ReadUserRooms | Self::ReadEvents | Self::ReadSent)
+    }
+}
+
+/// How many there are.
+pub(super) const KINDS: usize = NAMES.len();
+
 /// In the order of [`Kind`].
 const NAMES: [&str; 14] = [
     "write_rooms",
@@ -81,7 +91,7 @@ pub struct KindStatus {
 
 #[derive(Default)]
 pub(super) struct Stats {
-    kinds: [KindStats; NAMES.len()],
+    kinds: [KindStats; KINDS],
     failures_in_a_row: AtomicU64,
 }
 

@@ -91,6 +91,7 @@ impl Inner {
     /// To a server that has the partition, which the driver knows from the first row.
     async fn write_rows(&self, key: Key, rows: &[Row]) -> Result<(), ExecutionError> {
         let (count, began) = (rows.len(), Instant::now());
+        let under_way = self.pace.begin();
         let written = match rows {
             [row] => self.session.execute_unpaged(self.statements.of(row), row).await,
             _ => {
@@ -101,7 +102,13 @@ impl Inner {
             }
         };
         let ended = Ended::of(&written, count);
-        self.pace.note(self.stats.note(key.kind(), began.elapsed(), ended));
+        let took = began.elapsed();
+        drop(under_way);
+        self.pace.note(self.stats.note(key.kind(), took, ended));
+        let rest = self.pace.rest(took);
+        if !rest.is_zero() {
+            tokio::time::sleep(rest).await;
+        }
         written.map(drop)
     }
 
