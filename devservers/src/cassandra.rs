@@ -59,13 +59,13 @@ pub(crate) struct Ports {
     pub(crate) tls_storage: u16,
 }
 
-/// A server in `folder`, with a heap of so many mebibytes.
-pub(crate) fn spec(folder: &Path, ports: Ports, heap_mib: u32) -> anyhow::Result<Spec> {
+/// A server in `folder`, with a heap of so many mebibytes and these lines more in its configuration.
+pub(crate) fn spec(folder: &Path, ports: Ports, heap_mib: u32, more_yaml: &str) -> anyhow::Result<Spec> {
     let program = find::program("JAVA", "java", "Java 17, for example Debian's openjdk-17-jre-headless")?;
     let jars = jars()?;
     let conf = folder.join("conf");
     fs::create_dir_all(&conf)?;
-    fs::write(conf.join("cassandra.yaml"), configuration(folder, ports))?;
+    fs::write(conf.join("cassandra.yaml"), configuration(folder, ports) + more_yaml)?;
     fs::write(conf.join("logback.xml"), LOGBACK)?;
     let mut args: Vec<OsString> = vec![
         format!("-Xms{heap_mib}M").into(),

@@ -28,11 +28,13 @@ pub struct CqlConfig {
     pub heap_mib: u32,
     /// Apache Cassandra also where a container engine answers.
     pub cassandra: bool,
+    /// Lines to add to Cassandra's configuration.
+    pub cassandra_yaml: String,
 }
 
 impl Default for CqlConfig {
     fn default() -> Self {
-        Self { heap_mib: 768, cassandra: false }
+        Self { heap_mib: 768, cassandra: false, cassandra_yaml: String::new() }
     }
 }
 
@@ -66,7 +68,8 @@ impl Cql {
         }
         let folder = folder()?;
         let [cql, storage, tls_storage] = ports::free()?;
-        let spec = cassandra::spec(folder.path(), Ports { cql, storage, tls_storage }, config.heap_mib)?;
+        let ports = Ports { cql, storage, tls_storage };
+        let spec = cassandra::spec(folder.path(), ports, config.heap_mib, &config.cassandra_yaml)?;
         let mut cql = Self { running: Running::Cassandra(Server::start(spec)?), port: cql, folder };
         cql.wait_until_ready()?;
         Ok(cql)

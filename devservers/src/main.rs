@@ -66,7 +66,7 @@ fn run(servers: Servers) -> anyhow::Result<()> {
             until_stopped()
         }
         Servers::Cql { heap_mib, cassandra } => {
-            let cql = Cql::start_as(&CqlConfig { heap_mib, cassandra })?;
+            let cql = Cql::start_as(&CqlConfig { heap_mib, cassandra, ..CqlConfig::default() })?;
             println!("{}", cql.name());
             println!("CQL:    {}", cql.address());
             println!("folder: {}", cql.folder().display());

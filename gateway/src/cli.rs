@@ -1,6 +1,6 @@
 //! The command line: `carillon serve` (also what bare `carillon` does), `carillon token`, `carillon config`,
 //! `carillon doctor`, `carillon schema`,
-//! `carillon counters`.
+//! `carillon counters`, `carillon dead-letters`.
 //!
 //! Flags for settings come from the list in `config.rs`.
 
@@ -36,6 +36,13 @@ pub(crate) enum Asked {
         settings: Settings,
         /// Whether to set right what is wrong.
         mend: bool,
+    },
+    /// Say what could not be archived.
+    DeadLetters {
+        /// Where that is, and the store.
+        settings: Settings,
+        /// Whether to bring it to the store once more.
+        retry: bool,
     },
     /// Something about the store's tables.
     Schema {
@@ -81,6 +88,9 @@ pub(crate) fn read() -> Result<Asked, UsageError> {
         Some(("counters", counters)) => {
             let (_, verify) = counters.subcommand().expect("clap requires one");
             Ok(Asked::Counters { settings: settings(verify)?, mend: verify.get_flag("mend") })
+        }
+        Some(("dead-letters", letters)) => {
+            Ok(Asked::DeadLetters { settings: settings(letters)?, retry: letters.get_flag("retry") })
         }
         Some(("schema", schema)) => read_schema(schema),
         Some((_, serve)) => Ok(Asked::Serve(settings(serve)?)),
@@ -141,6 +151,7 @@ fn command() -> Command {
         .subcommand(doctor_command())
         .subcommand(schema_command())
         .subcommand(counters_command())
+        .subcommand(dead_letters_command())
         .disable_help_subcommand(true)
 }
 
@@ -278,6 +289,23 @@ fn counters_command() -> Command {
         .arg_required_else_help(true)
         .disable_help_subcommand(true)
         .subcommand(verify)
+}
+
+fn dead_letters_command() -> Command {
+    let settings = setting_args().filter(|arg| {
+        let name = arg.get_id().as_str();
+        name.starts_with("cql") || name == "data" || name == "store"
+    });
+    Command::new("dead-letters")
+        .about("List what could not be archived, and why; bring it to the store once more")
+        .long_about(
+            "List what could not be archived, and why: each event that nobody can read, or that the store refuses for what is in it, \
+             is in the data folder of the node that archived it. Once the reason is gone, --retry brings each to ScyllaDB or \
+             Cassandra, nodes running or not, and deletes it here.",
+        )
+        .arg(Arg::new("retry").long("retry").action(ArgAction::SetTrue).help("Bring each to the store once more"))
+        .arg(config_arg())
+        .args(settings)
 }
 
 fn config_arg() -> Arg {

@@ -190,6 +190,10 @@ table::settings! {
         /// fewer disk flushes, a longer log and a longer start after a crash. Acknowledged messages are
         /// durable in the log regardless.
         archive_persist_ms: u64 = 1_000, within 10..=600_000;
+
+        /// How old the oldest event may be that is in the log and not in the store, in milliseconds, before `/healthz`
+        /// says `degraded`. Sends go on: it is for whoever looks after the store.
+        archive_late_ms: u64 = 10_000, within 100..=86_400_000;
     }
 
     "NATS" {

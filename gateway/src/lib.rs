@@ -38,5 +38,6 @@ pub mod deliver;
 pub mod delivery;
 pub mod directory;
 
+pub mod health;
 pub mod page;
 pub mod stats;

@@ -7,9 +7,10 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use carillon_gateway::auth::{KeyError, Keys};
-use carillon_gateway::config::Settings;
+use carillon_gateway::config::{Settings, StoreKind};
 use carillon_gateway::doctor::{self, Machine};
-use carillon_gateway::serve;
+use carillon_gateway::follow::dead_letters::DeadLetters;
+use carillon_gateway::serve::{self, DEAD_LETTERS};
 use carillon_gateway::startup::StartError;
 use carillon_protocol::UserId;
 use carillon_storage::{CountersReport, CqlStore, Schema, StoreError};
@@ -35,6 +36,7 @@ fn run(asked: Asked) -> Result<(), Failure> {
         Asked::Config(settings) => print(&settings.to_string()),
         Asked::Doctor(settings) => print(&doctor::examine(&Machine::this(), &settings.config).to_string()),
         Asked::Counters { settings, mend } => counters(&settings, mend),
+        Asked::DeadLetters { settings, retry } => dead_letters(&settings, retry),
         Asked::Schema { settings, task, replicas } => schema(&settings, task, replicas),
     }
 }
@@ -61,6 +63,32 @@ fn counters(settings: &Settings, mend: bool) -> Result<(), Failure> {
     let CountersReport { compared, wrong, mended, .. } = report;
     print(&format!("{compared} counters compared, {wrong} wrong, {mended} mended\n"))?;
     if wrong > mended { Err(Failure::CountersWrong(wrong - mended)) } else { Ok(()) }
+}
+
+fn dead_letters(settings: &Settings, retry: bool) -> Result<(), Failure> {
+    let folder = DeadLetters::new(settings.config.data.join(DEAD_LETTERS));
+    let letters = folder.all().map_err(Failure::DeadLetters)?;
+    if letters.is_empty() || !retry {
+        return letters.iter().try_for_each(|letter| print(&format!("{letter}\n")));
+    }
+    if settings.config.store != StoreKind::Cql {
+        return Err(Failure::RetryNeedsCql);
+    }
+    let config = serve::cql_config(&settings.config)?;
+    let left = runtime()?.block_on(async {
+        let (store, mut left) = (CqlStore::open(config).await?, 0);
+        for letter in &letters {
+            match folder.retry(letter, &store).await {
+                Ok(()) => print(&format!("stored: {letter}\n"))?,
+                Err(error) => {
+                    left += 1;
+                    print(&format!("not stored ({error}): {letter}\n"))?;
+                }
+            }
+        }
+        Ok::<_, Failure>(left)
+    })?;
+    if left > 0 { Err(Failure::DeadLettersLeft(left)) } else { Ok(()) }
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, StartError> {
@@ -104,6 +132,12 @@ enum Failure {
     Store(#[from] StoreError),
     #[error("{0} counters are wrong; `carillon counters verify --mend` sets them right")]
     CountersWrong(u64),
+    #[error("cannot read what was set aside: {0}")]
+    DeadLetters(io::Error),
+    #[error("{0} are still refused")]
+    DeadLettersLeft(u64),
+    #[error("only with `--store cql` can what was set aside be brought to the store later")]
+    RetryNeedsCql,
     #[error("cannot write to stdout: {0}")]
     Output(io::Error),
 }

@@ -6,8 +6,9 @@
 use serde_json::json;
 
 use crate::auth::Keys;
-use crate::cluster::status::Trouble;
+use crate::health::{self, Health};
 use crate::shard::Node;
+use carillon_storage::CqlStatus;
 
 /// What is served as it is: path, media type, bytes.
 type File = (&'static str, &'static str, &'static [u8]);
@@ -32,6 +33,8 @@ const FILES: &[File] = files! {
 /// How long a development token lasts: a working week of trying things out.
 const DEV_TOKEN_TTL_S: u64 = 7 * 24 * 3600;
 
+const TEXT: &str = "text/plain; charset=utf-8";
+
 /// An answer to a GET.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Response {
@@ -46,7 +49,11 @@ pub struct Response {
 impl Response {
     /// A few words.
     pub fn text(status: u16, text: &'static str) -> Self {
-        Self { status, content_type: "text/plain; charset=utf-8", body: text.as_bytes().into() }
+        Self { status, content_type: TEXT, body: text.as_bytes().into() }
+    }
+
+    fn line(status: u16, text: String) -> Self {
+        Self { status, content_type: TEXT, body: text.into_bytes().into() }
     }
 
     fn json(value: &serde_json::Value) -> Self {
@@ -74,24 +81,16 @@ fn file(path: &str) -> Response {
     }
 }
 
-/// Whether a restart would help: a log that has failed takes nothing until then. What ends by itself (NATS away, above all) is
-/// said, and is no reason to restart: that would cost every session and change nothing.
+/// Whether a restart would help: a log that has failed takes nothing until then.
 fn health(node: &Node) -> Response {
-    match node.log.status().failed {
-        true => Response::text(503, "the log has failed; restart this node\n"),
-        false => Response::text(200, trouble(node).map_or("ok\n", Trouble::sentence)),
-    }
+    let health = Health::of(node);
+    Response::line(if health.is_dead { 503 } else { 200 }, health.text)
 }
 
 /// Whether new clients should be sent here: not to a node that cannot welcome them, or is about to stop.
 fn readiness(node: &Node) -> Response {
-    let health = health(node);
-    let status = if trouble(node).is_some() { 503 } else { health.status };
-    Response { status, ..health }
-}
-
-fn trouble(node: &Node) -> Option<Trouble> {
-    node.cluster.as_ref()?.trouble()
+    let health = Health::of(node);
+    Response::line(if health.is_ready { 200 } else { 503 }, health.text)
 }
 
 /// A token for `?user=N`, for trying things out: only while tokens are signed with the development key.
@@ -116,6 +115,7 @@ fn dev_token(keys: &Keys, query: &str, now_s: u64) -> Response {
 fn stats(node: &Node) -> serde_json::Value {
     let log = node.log.status();
     let archiving = node.archiving.borrow().clone();
+    let lag = health::lag(node);
     let mut stats = node.stats.total();
     if let Some(cluster) = &node.cluster {
         cluster.count(&mut stats);
@@ -131,6 +131,7 @@ fn stats(node: &Node) -> serde_json::Value {
             "bytes_written": log.bytes_written,
             "bytes_on_disk": log.bytes_on_disk,
             "segments": log.segments,
+            "used": log.used_permille as f64 / 1000.0,
             "refused": log.refused,
             "last_error": log.last_error,
             "failed": log.failed,
@@ -139,13 +140,40 @@ fn stats(node: &Node) -> serde_json::Value {
     stats.insert(
         "archive".into(),
         json!({
-            "lag_batches": archiving.lag_batches,
+            "lag_batches": lag.batches,
+            "lag_events": lag.events,
+            "lag_ms": lag.ms,
             "batches": archiving.batches,
+            "events": archiving.events,
             "bytes": archiving.bytes,
             "dead_letters": archiving.dead_letters,
             "failures_in_a_row": archiving.failures_in_a_row,
             "last_error": archiving.last_error,
         }),
     );
+    if let Some(store) = &node.cql {
+        stats.insert("store".into(), store_stats(&store.status()));
+    }
     stats.into()
+}
+
+/// Requests to the store's servers, by kind.
+fn store_stats(status: &CqlStatus) -> serde_json::Value {
+    let requests = status.kinds.iter().map(|kind| {
+        let counts = json!({
+            "count": kind.count,
+            "failures": kind.failures,
+            "timeouts": kind.timeouts,
+            "rows": kind.rows,
+            "total_us": kind.total_us,
+            "p50_us": kind.p50_us,
+            "p99_us": kind.p99_us,
+        });
+        (kind.name.to_owned(), counts)
+    });
+    json!({
+        "failures_in_a_row": status.failures_in_a_row,
+        "batches_in_flight_max": status.batches_in_flight_max,
+        "requests": serde_json::Value::Object(requests.collect()),
+    })
 }

@@ -27,6 +27,7 @@ use crate::directory::{Directory, SHARDS_MAX};
 use crate::follow::archive::{ArchiveStatus, Archiver};
 use crate::follow::counters::UnreadCounters;
 use crate::follow::dead_letters::DeadLetters;
+use crate::follow::share::Share;
 use crate::limits::Admission;
 use crate::listen::{self, Door};
 use crate::log::{FileLog, FileLogConfig, HomeLog, JetStreamLog, Log};
@@ -39,6 +40,9 @@ use crate::startup::{DataFolder, Greeting, StartError, raise_open_files};
 use crate::stats::NodeStats;
 use crate::tls;
 use crate::tls::certificate::{Certificate, WARNED_DAYS};
+
+/// Where in the data folder is what could not be archived.
+pub const DEAD_LETTERS: &str = "dead-letters";
 
 /// Threads of a shard that wait for the embedded store's disk.
 const STORE_THREADS: usize = 2;
@@ -102,8 +106,8 @@ struct Follower {
 struct Beside {
     /// Its number and its log, where other nodes share that.
     shared: Option<(NodeId, Arc<dyn HomeLog>)>,
-    /// A store with counters of unread messages.
-    counting: Option<Arc<CqlStore>>,
+    /// Its store, where that is in ScyllaDB or Cassandra.
+    cql: Option<Arc<CqlStore>>,
 }
 
 impl Running {
@@ -121,8 +125,8 @@ impl Running {
             }
             StoreKind::Cql => {
                 let store = Arc::new(open_cql_store(&config)?);
-                let counting = (config.counters_members_max > 0).then(|| Arc::clone(&store));
-                Self::begin(config, data, log, store, Beside { counting, ..Beside::default() })
+                let cql = Some(Arc::clone(&store));
+                Self::begin(config, data, log, store, Beside { cql, shared: None })
             }
         }
     }
@@ -137,12 +141,18 @@ impl Running {
         let folder = data.path().join("cluster");
         std::fs::create_dir_all(&folder)
             .map_err(|source| StartError::Data { path: folder.clone(), source })?;
-        let store: Arc<dyn Store> = match config.store {
-            StoreKind::Embedded => Arc::new(open_embedded_store(&config, &folder)?),
-            StoreKind::Cql => Arc::new(open_cql_store(&config)?),
-        };
         let shared = Some((me, Arc::clone(&log)));
-        Self::begin(config, data, log, store, Beside { shared, ..Beside::default() })
+        match config.store {
+            StoreKind::Embedded => {
+                let store = Arc::new(open_embedded_store(&config, &folder)?);
+                Self::begin(config, data, log, store, Beside { shared, cql: None })
+            }
+            StoreKind::Cql => {
+                let store = Arc::new(open_cql_store(&config)?);
+                let cql = Some(Arc::clone(&store));
+                Self::begin(config, data, log, store, Beside { shared, cql })
+            }
+        }
     }
 
     /// The same on a log and a store of the caller's.
@@ -163,7 +173,8 @@ impl Running {
         beside: Beside,
     ) -> Result<Self, StartError> {
         let config = Arc::new(config);
-        let Beside { shared, counting } = beside;
+        let Beside { shared, cql } = beside;
+        let counting = cql.clone().filter(|_| config.counters_members_max > 0);
         let keys = Keys::open(&config)?;
         let shards = shard_count(&config);
         let route = match &shared {
@@ -180,10 +191,22 @@ impl Running {
             (Some(_), StoreKind::Embedded) => Some(whole.subscribe()),
             _ => counted.as_ref().map(watch::Sender::subscribe),
         };
-        let (archiver, followed) = start_archiver(&config, data.path(), &log, &store, held)?;
+        let of_share = shared.as_ref().filter(|_| cql.is_some()).map(|(_, log)| Arc::clone(log));
+        let (archiver, followed) = match of_share.clone() {
+            Some(log) => start_archiver_of_share(&config, data.path(), log, &store, held)?,
+            None => start_archiver(&config, data.path(), &log, &store, held)?,
+        };
         let counters = match counting.zip(counted) {
             Some((store, counted)) => {
-                Some(start_counters(&config, Arc::clone(&log), store, followed.archived.clone(), counted)?)
+                let bounds =
+                    (config.counters_members_max, Duration::from_millis(config.counters_interval_ms));
+                let applied = followed.archived.clone();
+                let counters = UnreadCounters::new(Arc::clone(&log), store, bounds, applied, counted);
+                let counters = match of_share.zip(followed.share.as_ref()) {
+                    Some((log, share)) => counters.of_homes(log, share.wanted()),
+                    None => counters,
+                };
+                Some(run_counters(counters)?)
             }
             None => None,
         };
@@ -204,8 +227,10 @@ impl Running {
             keys,
             log,
             store,
+            cql,
             archived: followed.archived,
             archiving: followed.archiving,
+            share: followed.share,
             config,
         });
         let shards = start_shards(&node, &mailboxes, polls, doors).map_err(system("start a shard"))?;
@@ -387,10 +412,35 @@ fn start_archiver(
 ) -> Result<(Follower, Followed), StartError> {
     let runtime = runtime().map_err(system("start the archiver"))?;
     let (log, store) = (Arc::clone(log), Arc::clone(store));
-    let dead_letters = DeadLetters::new(data.join("dead-letters"));
+    let dead_letters = DeadLetters::new(data.join(DEAD_LETTERS));
     let persist_interval = Duration::from_millis(config.archive_persist_ms);
     let archiver = runtime.block_on(Archiver::open_held(log, store, dead_letters, persist_interval, held))?;
-    let followed = Followed { archived: archiver.applied(), archiving: archiver.status() };
+    let followed = Followed { archived: archiver.applied(), archiving: archiver.status(), share: None };
+    Ok((run_archiver(archiver, runtime)?, followed))
+}
+
+/// Where nodes share log and store: archives this node's share, from when it has one.
+fn start_archiver_of_share(
+    config: &Config,
+    data: &Path,
+    log: Arc<dyn HomeLog>,
+    store: &Arc<dyn Store>,
+    held: Option<watch::Receiver<Positions>>,
+) -> Result<(Follower, Followed), StartError> {
+    let runtime = runtime().map_err(system("start the archiver"))?;
+    let archived = runtime.block_on(store.archived(config.partitions))?;
+    let applied = Arc::new(watch::Sender::new(archived));
+    let share = Arc::new(Share::new(Arc::clone(store), Arc::clone(&applied)));
+    let dead_letters = DeadLetters::new(data.join(DEAD_LETTERS));
+    let persist_interval = Duration::from_millis(config.archive_persist_ms);
+    let of_share = (log, share.wanted());
+    let archiver =
+        Archiver::of_share(of_share, Arc::clone(store), dead_letters, persist_interval, applied, held);
+    let (archived, archiving) = (archiver.applied(), archiver.status());
+    Ok((run_archiver(archiver, runtime)?, Followed { archived, archiving, share: Some(share) }))
+}
+
+fn run_archiver(archiver: Archiver, runtime: Runtime) -> Result<Follower, StartError> {
     let (stop, stopped) = oneshot::channel::<()>();
     let body = move || {
         stand_back();
@@ -400,19 +450,11 @@ fn start_archiver(
     };
     let thread =
         thread::Builder::new().name("archiver".into()).spawn(body).map_err(system("start a thread"))?;
-    Ok((Follower { stop, thread }, followed))
+    Ok(Follower { stop, thread })
 }
 
-fn start_counters(
-    config: &Config,
-    log: Arc<dyn Log>,
-    store: Arc<CqlStore>,
-    applied: watch::Receiver<Positions>,
-    counted: watch::Sender<Positions>,
-) -> Result<Follower, StartError> {
+fn run_counters(counters: UnreadCounters) -> Result<Follower, StartError> {
     let runtime = runtime().map_err(system("start the counters"))?;
-    let bounds = (config.counters_members_max, Duration::from_millis(config.counters_interval_ms));
-    let counters = UnreadCounters::new(log, store, bounds, applied, counted);
     let (stop, stopped) = oneshot::channel::<()>();
     let body = move || {
         stand_back();
@@ -432,6 +474,7 @@ fn wait_for<T>(future: impl Future<Output = T>) -> Result<T, StartError> {
 struct Followed {
     archived: watch::Receiver<Positions>,
     archiving: watch::Receiver<ArchiveStatus>,
+    share: Option<Arc<Share>>,
 }
 
 type Mailboxes = Arc<[Mailbox<Message>]>;

@@ -26,7 +26,7 @@ use std::task::Poll;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use carillon_protocol::{RoomId, UserId};
-use carillon_storage::{Positions, Store};
+use carillon_storage::{CqlStore, Positions, Store};
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use hashbrown::HashMap;
@@ -47,6 +47,7 @@ use crate::connections::{Connections, Key};
 use crate::deliver::Local;
 use crate::directory::{Directory, ShardSet};
 use crate::follow::archive::ArchiveStatus;
+use crate::follow::share::Share;
 use crate::home::lane::LaneId;
 use crate::home::{Home, Sealed};
 use crate::limits::Admission;
@@ -96,8 +97,12 @@ pub struct Node {
     pub log: Arc<dyn Log>,
     /// The store.
     pub store: Arc<dyn Store>,
+    /// The same, where it is in ScyllaDB or Cassandra.
+    pub cql: Option<Arc<CqlStore>>,
     /// How far the log is archived.
     pub archived: watch::Receiver<Positions>,
+    /// What this node archives, where the nodes of a cluster share a store.
+    pub share: Option<Arc<Share>>,
     /// How archiving is going.
     pub archiving: watch::Receiver<ArchiveStatus>,
     /// Where the users who live here are, of other nodes.

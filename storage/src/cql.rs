@@ -203,6 +203,10 @@ impl Store for CqlStore {
         })
     }
 
+    fn hurry(&self, is_urgent: bool) {
+        self.inner.pace.hurry(is_urgent);
+    }
+
     /// Waits for what is being written. What the server has acknowledged it keeps, as its commit log is configured.
     fn persist(&self) -> BoxFuture<'_, StoreResult<()>> {
         Box::pin(async move {

@@ -50,9 +50,23 @@ pub enum StoreError {
     /// What was asked is not possible there, until somebody changes settings, tables or rights.
     #[error("the store refuses: {0}")]
     Refused(String),
+    /// Some rows are refused, each for itself, and all others of the call were written; the archived positions were not. The
+    /// reason may be what is in the rows (one is too large, say) or, as for [`Refused`](Self::Refused), tables and rights:
+    /// a row with the same key and next to nothing in it tells.
+    #[error("the store refuses {} of the rows; the first: {}", .0.len(), .0.first().map_or("", |unfit| &unfit.reason))]
+    Unfit(Vec<Unfit>),
     /// What is stored is not what was written; somebody has to look.
     #[error("the store is corrupt: {0}")]
     Corrupt(String),
+}
+
+/// A change that a store refuses by itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unfit {
+    /// It.
+    pub change: Change,
+    /// What the store says.
+    pub reason: String,
 }
 
 /// What a store answers.
@@ -66,10 +80,15 @@ pub type StoreResult<T> = Result<T, StoreError>;
 pub trait Store: Send + Sync + 'static {
     /// Writes rows and, with or after them (never before), how far each partition is now archived.
     ///
+    /// Fails with [`StoreError::Unfit`] where rows are refused by themselves.
+    ///
     /// Repeating it changes nothing, and neither does applying any suffix of what was applied again. Heads,
     /// markers and archived positions never move back while that happens; names, previews and memberships may
     /// be seen as they were for a moment, for their changes do not say when they were made.
     fn apply(&self, changes: Vec<Change>, archived: Vec<(Partition, u64)>) -> BoxFuture<'_, StoreResult<()>>;
+
+    /// Whether [`apply`](Self::apply) should get on at the cost of reads: the log fills. Until then a store may let reads go first.
+    fn hurry(&self, _is_urgent: bool) {}
 
     /// Makes everything applied so far survive a crash. Only then may the log be trimmed.
     fn persist(&self) -> BoxFuture<'_, StoreResult<()>>;

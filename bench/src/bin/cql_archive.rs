@@ -1,23 +1,30 @@
 //! What the archiver costs above the driver: from a log of messages into a real CQL server, against a bare loop that writes the
-//! same rows with the same statements, each room's together, in turns in one run. Then what a page of history takes while
-//! nothing is written and while the archiver catches up, and what a message takes on the disk.
+//! same rows with the same statements, each room's together, in turns in one run. Then what pages of history and durable sends take while
+//! nothing is written and while the archiver catches up, what counters take, and what a message takes on the disk.
 //!
 //! `cargo run --release -p carillon-bench --bin cql_archive -- [messages] [rooms] [rounds]`
+#![allow(clippy::disallowed_types, reason = "one measures while another looks")]
 #![allow(clippy::print_stdout, reason = "it prints a measurement")]
 
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use carillon_devservers::{Cql, CqlConfig as ServerConfig};
+use carillon_gateway::auth::Keys;
+use carillon_gateway::config::Config;
 use carillon_gateway::follow::archive::Archiver;
 use carillon_gateway::follow::changes::{add_changes, last_only};
 use carillon_gateway::follow::dead_letters::DeadLetters;
 use carillon_gateway::log::{Batch, Log, MemoryLog, Record, record};
+use carillon_gateway::serve::Running;
 use carillon_protocol::binary::encode_event;
 use carillon_protocol::frame::Role;
-use carillon_protocol::{ClientId, Event, EventBody, RoomId, UserId};
+use carillon_protocol::{ClientId, Decoded, Event, EventBody, Frame, RoomId, UserId, decode, encode};
 use carillon_storage::{BUCKET_EVENTS, Change, CqlConfig, CqlStore, Store, apply_schema};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use scylla::client::session::Session;
@@ -42,6 +49,13 @@ const BATCH_ROWS: usize = 100;
 const PAGES: usize = 4_000;
 const PAGE_EVENTS: usize = 50;
 const READERS: usize = 2;
+/// Live traffic is measured so long at a time, in so many rounds,
+const LIVE_TIME: Duration = Duration::from_secs(6);
+const LIVE_ROUNDS: u32 = 4;
+/// some time after the backlog has begun: its first moments are not what an hour of it is like,
+const LIVE_BEFORE: Duration = Duration::from_secs(2);
+/// with such a pause after each answer.
+const LIVE_EVERY: Duration = Duration::from_millis(4);
 
 fn main() -> Result<()> {
     let mut args = std::env::args().skip(1);
@@ -66,7 +80,7 @@ async fn measure(address: &str, messages: u64, rooms: u64, rounds: u32) -> Resul
     let mut ratios = Vec::new();
     let mut archived = None;
     for round in 0..=rounds {
-        let log = log(messages, rooms).await?;
+        let log = log(messages, rooms, 0).await?;
         let chunks = chunks(&log)?;
         let store = Arc::new(CqlStore::open(keyspace(address, format!("archiver{round}")).await?).await?);
         let archiver = archive(Arc::clone(&log), Arc::clone(&store)).await?;
@@ -83,8 +97,12 @@ async fn measure(address: &str, messages: u64, rooms: u64, rounds: u32) -> Resul
     }
     ratios.sort_by(f64::total_cmp);
     println!("archiver / bare: median {:.2}", ratios[ratios.len() / 2]);
-    let (store, keyspace) = archived.ok_or("no round")?;
+    let (store, last) = archived.ok_or("no round")?;
     pages(&store, address, messages, rooms).await?;
+    // Elsewhere: what the messages of one round take on the disk is looked at afterwards.
+    let other = Arc::new(CqlStore::open(keyspace(address, "live".to_owned()).await?).await?);
+    archive(log(messages, rooms, 0).await?, Arc::clone(&other)).await?;
+    live(&other, messages, rooms).await?;
     count(&store, rooms).await?;
     for kind in store.status().kinds.iter().filter(|kind| kind.count > 0) {
         println!(
@@ -92,7 +110,7 @@ async fn measure(address: &str, messages: u64, rooms: u64, rounds: u32) -> Resul
             kind.name, kind.count, kind.rows, kind.p50_us, kind.p99_us
         );
     }
-    Ok(keyspace)
+    Ok(last)
 }
 
 async fn keyspace(address: &str, keyspace: String) -> Result<CqlConfig> {
@@ -120,12 +138,12 @@ fn text(seed: u64) -> String {
     text
 }
 
-/// Rooms take turns, a batch each.
-async fn log(messages: u64, rooms: u64) -> Result<Arc<MemoryLog>> {
+/// Rooms from the `first` on take turns, a batch each.
+async fn log(messages: u64, rooms: u64, first: u64) -> Result<Arc<MemoryLog>> {
     let log = MemoryLog::new(PARTITIONS, usize::MAX);
     let mut positions = vec![0; usize::from(PARTITIONS)];
     for turn in 0..messages / MESSAGES_PER_BATCH {
-        let (number, first_seq) = (turn % rooms, turn / rooms * MESSAGES_PER_BATCH + 1);
+        let (number, first_seq) = (first + turn % rooms, turn / rooms * MESSAGES_PER_BATCH + 1);
         let partition = (number % u64::from(PARTITIONS)) as u16;
         let mut records = Vec::new();
         for seq in first_seq..first_seq + MESSAGES_PER_BATCH {
@@ -326,7 +344,7 @@ async fn pages(store: &Arc<CqlStore>, address: &str, messages: u64, rooms: u64) 
     read_pages(store, messages, rooms, PAGES).await?;
     let quiet = read_pages(store, messages, rooms, PAGES).await?;
     let other = Arc::new(CqlStore::open(keyspace(address, "backlog".to_owned()).await?).await?);
-    let catching_up = tokio::spawn(archive(log(messages, rooms).await?, other));
+    let catching_up = tokio::spawn(archive(log(messages, rooms, 0).await?, other));
     let mut busy = Vec::new();
     while !catching_up.is_finished() {
         busy.extend(read_pages(store, messages, rooms, PAGES / 20).await?);
@@ -338,6 +356,168 @@ async fn pages(store: &Arc<CqlStore>, address: &str, messages: u64, rooms: u64) 
         println!("{} pages of {PAGE_EVENTS}, {when}: p50 {:?}, p99 {:?}", times.len(), at(50), at(99));
     }
     Ok(())
+}
+
+/// What live traffic waits while a backlog of other rooms is brought to the same store, and while none is, in turns: pages of history that
+/// are asked for every few milliseconds, and durable sends to a node with a log on this disk. The backlog yields to reads, as it does
+/// while the log has room, or does not.
+async fn live(store: &Arc<CqlStore>, messages: u64, rooms: u64) -> Result<()> {
+    let sends = tokio::task::spawn_blocking(Sends::start).await??;
+    let backlog = chunks(&log(messages, rooms, rooms).await?)?;
+    let mut waits = [Waits::default(), Waits::default(), Waits::default()];
+    for _ in 0..LIVE_ROUNDS {
+        let [quiet, yielding, hurrying] = &mut waits;
+        quiet.measure(store, &sends, messages, rooms).await?;
+        for (waits, is_urgent) in [(yielding, false), (hurrying, true)] {
+            store.hurry(is_urgent);
+            let is_over = Arc::new(AtomicBool::new(false));
+            let catching_up =
+                tokio::spawn(catch_up(Arc::clone(store), backlog.clone(), Arc::clone(&is_over)));
+            waits.measure(store, &sends, messages, rooms).await?;
+            is_over.store(true, Ordering::Relaxed);
+            waits.messages_per_s.push(catching_up.await??);
+        }
+        store.hurry(false);
+    }
+    tokio::task::spawn_blocking(|| sends.stop()).await?;
+    let quiet = [&mut waits[0].pages, &mut waits[0].sends].map(|times| quantiles(times));
+    println!("live traffic, quiet: a page {:?}, a send {:?} (p50, p90, p99)", quiet[0], quiet[1]);
+    for (how, waits) in ["yields", "does not yield"].into_iter().zip(&mut waits[1..]) {
+        let rate = waits.messages_per_s.iter().sum::<f64>() / waits.messages_per_s.len() as f64;
+        let [page, send] = [&mut waits.pages, &mut waits.sends].map(|times| quantiles(times));
+        let ratio =
+            |busy: [Duration; 3], quiet: [Duration; 3]| busy[2].as_secs_f64() / quiet[2].as_secs_f64();
+        println!(
+            "with a backlog that {how}, {rate:.0} messages/s: a page {page:?}, p99 {:.1} times; a send {send:?}, p99 {:.1} times",
+            ratio(page, quiet[0]),
+            ratio(send, quiet[1])
+        );
+    }
+    Ok(())
+}
+
+fn quantiles(times: &mut [Duration]) -> [Duration; 3] {
+    times.sort();
+    [50, 90, 99].map(|of_100| times[(times.len() - 1) * of_100 / 100])
+}
+
+/// As the archiver does it, until it is over; how many messages a second.
+async fn catch_up(store: Arc<CqlStore>, backlog: Vec<Vec<Change>>, is_over: Arc<AtomicBool>) -> Result<f64> {
+    let (began, mut written) = (Instant::now(), 0);
+    for chunk in backlog.iter().cycle() {
+        if is_over.load(Ordering::Relaxed) {
+            break;
+        }
+        store.apply(chunk.clone(), Vec::new()).await?;
+        written += chunk.iter().filter(|change| matches!(change, Change::Event { .. })).count();
+    }
+    Ok(written as f64 / began.elapsed().as_secs_f64())
+}
+
+#[derive(Default)]
+struct Waits {
+    pages: Vec<Duration>,
+    sends: Vec<Duration>,
+    messages_per_s: Vec<f64>,
+}
+
+impl Waits {
+    /// What comes in the first moments does not count.
+    async fn measure(&mut self, store: &CqlStore, sends: &Sends, messages: u64, rooms: u64) -> Result<()> {
+        read_for(LIVE_BEFORE, store, messages, rooms).await?;
+        sends.times.lock().map_err(|_| "a sender died")?.clear();
+        self.pages.extend(read_for(LIVE_TIME, store, messages, rooms).await?);
+        self.sends.append(&mut *sends.times.lock().map_err(|_| "a sender died")?);
+        Ok(())
+    }
+}
+
+async fn read_for(time: Duration, store: &CqlStore, messages: u64, rooms: u64) -> Result<Vec<Duration>> {
+    let (until, last) = (Instant::now() + time, messages / rooms - PAGE_EVENTS as u64);
+    let mut times = Vec::new();
+    while Instant::now() < until {
+        let random = now_ms().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
+        let began = Instant::now();
+        store.events(room(random % rooms), 1 + random / rooms % last, PAGE_EVENTS, usize::MAX).await?;
+        times.push(began.elapsed());
+        tokio::time::sleep(LIVE_EVERY).await;
+    }
+    Ok(times)
+}
+
+/// Somebody who sends every few milliseconds to a node of its own, and what each ack took.
+struct Sends {
+    times: Arc<Mutex<Vec<Duration>>>,
+    node: Running,
+    _folder: tempfile::TempDir,
+}
+
+impl Sends {
+    fn start() -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let config = Config {
+            data: folder.path().join("data"),
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            shards: 1,
+            ..Config::default()
+        };
+        let node = Running::start(config.clone())?;
+        let now_s = now_ms() / 1000;
+        let token = Keys::open(&config)?.mint(UserId::new(1).ok_or("a user")?, 24 * 3600, now_s)?;
+        let times = Arc::new(Mutex::new(Vec::new()));
+        let (address, to) = (node.address, Arc::clone(&times));
+        std::thread::spawn(move || send(address, token, &to));
+        Ok(Self { times, node, _folder: folder })
+    }
+
+    fn stop(self) {
+        self.node.stop();
+    }
+}
+
+/// Until the node says goodbye.
+fn send(address: SocketAddr, token: String, times: &Mutex<Vec<Duration>>) -> Option<()> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_nodelay(true).ok()?;
+    let mut heard = Vec::new();
+    let mut ask = |frame: &Frame<'_>, is_answer: fn(&Frame<'_>) -> bool| -> Option<()> {
+        let mut bytes = Vec::new();
+        encode(frame, &mut bytes);
+        stream.write_all(&bytes).ok()?;
+        loop {
+            while let Ok(Decoded::Frame { frame, used }) = decode(&heard, usize::MAX) {
+                let is_it = is_answer(&frame);
+                if let Frame::Ping { stamp, .. } = frame {
+                    let mut pong = Vec::new();
+                    encode(&Frame::Pong { stamp }, &mut pong);
+                    stream.write_all(&pong).ok()?;
+                }
+                heard.drain(..used);
+                if is_it {
+                    return Some(());
+                }
+            }
+            let mut more = [0; 4096];
+            let read = stream.read(&mut more).ok().filter(|&read| read > 0)?;
+            heard.extend_from_slice(&more[..read]);
+        }
+    };
+    let hello = Frame::Hello { token: token.into(), device: "bench".into(), agent: None };
+    ask(&hello, |frame| matches!(frame, Frame::Welcome { .. }))?;
+    let mut request = 1;
+    let create =
+        Frame::CreateRoom { request, room: room(0), name: "bench".into(), members: vec![UserId::new(2)?] };
+    ask(&create, |frame| matches!(frame, Frame::Ack { .. }))?;
+    loop {
+        request += 1;
+        let client_id = ClientId::from_bytes(Uuid::new_v4().into_bytes());
+        let text = text(request);
+        let send = Frame::Send { request, room: room(0), client_id, text: text.as_str().into() };
+        let began = Instant::now();
+        ask(&send, |frame| matches!(frame, Frame::Ack { .. }))?;
+        times.lock().ok()?.push(began.elapsed());
+        std::thread::sleep(LIVE_EVERY);
+    }
 }
 
 async fn read_pages(store: &Arc<CqlStore>, messages: u64, rooms: u64, pages: usize) -> Result<Vec<Duration>> {

@@ -152,6 +152,10 @@ impl Homes {
 
     /// Follows the view until the node leaves and has released everything, or cannot in time.
     pub async fn run(mut self, mut follows: Follows, mut went: mpsc::UnboundedReceiver<Gone>) {
+        // Ends with the node's runtime.
+        if let Some(share) = self.node.share.clone() {
+            tokio::spawn(async move { share.look().await });
+        }
         let mut notes = interval(NOTE_EVERY);
         notes.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -273,7 +277,7 @@ impl Homes {
             self.releases.insert(partition, release);
             released
         });
-        let (log, applied) = (Arc::clone(&self.log), self.node.archived.clone());
+        let (log, node) = (Arc::clone(&self.log), Arc::clone(&self.node));
         self.takes += 1;
         let take = self.takes;
         let task = self.taking.spawn(async move {
@@ -281,7 +285,7 @@ impl Homes {
             if let Some(released) = released {
                 let _ = timeout(HAND_OVER_WITHIN, released).await;
             }
-            let (over, undelivered) = take_over(log, partition, applied).await;
+            let (over, undelivered) = take_over(log, partition, &node).await;
             (partition, take, over, undelivered)
         });
         self.states[usize::from(partition)] = State::Taking(take, task);
@@ -322,6 +326,9 @@ impl Homes {
     /// Nothing more is appended to a partition here, and whoever is to be its home hears that.
     async fn give_up(&mut self, partition: Partition) {
         tracing::info!(partition, "this node is a partition's home no more");
+        if let Some(share) = &self.node.share {
+            share.give_up(partition);
+        }
         self.states[usize::from(partition)] = State::Elsewhere;
         self.log.release(partition).await;
         self.tell_released(partition);
@@ -421,13 +428,9 @@ impl Homes {
 
 /// Fences the home before, has everything it decided in the store, and reads what it may not have delivered. However long
 /// that takes: whoever wants it no more drops this.
-async fn take_over(
-    log: Arc<dyn HomeLog>,
-    partition: Partition,
-    mut applied: watch::Receiver<Positions>,
-) -> (TakenOver, Vec<Batch>) {
+async fn take_over(log: Arc<dyn HomeLog>, partition: Partition, node: &Node) -> (TakenOver, Vec<Batch>) {
     loop {
-        match try_take_over(&log, partition, &mut applied).await {
+        match try_take_over(&log, partition, node).await {
             Ok(taken) => return taken,
             Err(error) => {
                 tracing::warn!(partition, %error, "a partition cannot be taken over; it is tried again");
@@ -440,15 +443,24 @@ async fn take_over(
 async fn try_take_over(
     log: &Arc<dyn HomeLog>,
     partition: Partition,
-    applied: &mut watch::Receiver<Positions>,
+    node: &Node,
 ) -> Result<(TakenOver, Vec<Batch>), LogError> {
     let over = log.take(partition).await?;
+    if let Some(share) = &node.share {
+        share.take(partition);
+    }
     // What users of this partition became members of before now is in the store as well, then.
     log.refresh().await?;
     let last = log.last();
-    let is_there = |applied: &Positions| applied.iter().zip(&last).all(|(applied, last)| applied >= last);
-    // The archiver ends only with the node.
-    let _ = applied.wait_for(is_there).await;
+    match &node.share {
+        Some(share) => share.wait_until_archived(&last).await,
+        None => {
+            let is_there =
+                |applied: &Positions| applied.iter().zip(&last).all(|(applied, last)| applied >= last);
+            // The archiver ends only with the node.
+            let _ = node.archived.clone().wait_for(is_there).await;
+        }
+    }
     let mut after = last;
     after[usize::from(partition)] = over.delivered.min(over.position);
     let read = |after| read_to(Arc::clone(log), partition, after, over.position);

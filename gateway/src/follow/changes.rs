@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use carillon_protocol::binary::{self, decode_event};
+use carillon_protocol::binary::{self, decode_event, encode_event};
 use carillon_protocol::frame::Role;
 use carillon_protocol::{ClientId, Event, EventBody, RoomId, UserId};
 use carillon_storage::{Change, SentRow};
@@ -63,6 +63,32 @@ fn columns(change: &Change) -> Option<(Columns, u64)> {
         Change::Preview { room, .. } => Some(((1, room, None), 0)),
         Change::OwnSend { room, user, .. } => Some(((2, room, Some(user)), 0)),
         Change::ReadMarker { room, user, seq, .. } => Some(((3, room, Some(user)), seq)),
+        _ => None,
+    }
+}
+
+/// What an event is replaced by that the store will not take: it keeps its place, and readers show nothing there. The number is that of
+/// a kind whose number got lost (`docs/protocol.md`).
+const STAND_IN: u64 = 255;
+
+/// A change of the same row with next to nothing in it, for one that the store refuses; nothing for a change that has nothing in
+/// it already.
+pub fn stand_in(change: &Change) -> Option<Change> {
+    match change {
+        Change::Event { bytes, seq, changed_seq, room } => {
+            let body = EventBody::Unknown { number: STAND_IN };
+            let event = Event { body, ..decode_event(bytes).ok()? };
+            let mut bytes = Vec::new();
+            encode_event(&event, &mut bytes);
+            // As of before the event: it itself, when it is taken after all, stays.
+            Some(Change::Event { room: *room, seq: *seq, bytes, changed_seq: changed_seq.saturating_sub(1) })
+        }
+        Change::Room { room, seq, name } if !name.is_empty() => {
+            Some(Change::Room { room: *room, name: String::new(), seq: *seq })
+        }
+        Change::Preview { room, sender, seq, text } if !text.is_empty() => {
+            Some(Change::Preview { room: *room, sender: *sender, text: String::new(), seq: *seq })
+        }
         _ => None,
     }
 }

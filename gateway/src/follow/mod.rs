@@ -4,3 +4,6 @@ pub mod archive;
 pub mod changes;
 pub mod counters;
 pub mod dead_letters;
+mod filling;
+pub mod lag;
+pub mod share;

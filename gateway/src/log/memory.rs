@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::{
     AppendError, Batch, Log, LogError, LogStatus, Partition, Positions, Tail, advance, check_reachable,
+    permille,
 };
 
 /// For tests and simulation. An append is done when the call returns.
@@ -65,7 +66,9 @@ impl Log for MemoryLog {
     }
 
     fn status(&self) -> LogStatus {
-        self.state.borrow().status.clone()
+        let state = self.state.borrow();
+        let used_permille = permille(state.status.bytes_on_disk, state.bytes_max as u64);
+        LogStatus { used_permille, ..state.status.clone() }
     }
 }
 

@@ -244,6 +244,8 @@ pub struct LogStatus {
     pub segments: u64,
     /// What they take on disk.
     pub bytes_on_disk: u64,
+    /// How much of what it may take is taken, in thousandths; towards 1000 appends are refused.
+    pub used_permille: u64,
     /// Groups made durable.
     pub groups: u64,
     /// Batches in them.
@@ -260,6 +262,10 @@ pub struct LogStatus {
     pub last_error: Option<String>,
     /// Whether the log takes no more until the node restarts.
     pub failed: bool,
+}
+
+fn permille(bytes: u64, of_bytes: u64) -> u64 {
+    bytes.saturating_mul(1000) / of_bytes.max(1)
 }
 
 /// Refuses a reader whose positions the log cannot continue from.

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use carillon_gateway::follow::lag::{Lag, Pending};
 use carillon_gateway::log::Log;
 use carillon_storage::Store;
 use tokio::sync::oneshot;
@@ -24,12 +25,18 @@ async fn nothing_is_skipped() {
         append(&log, 1, records).await;
     }
     let failing = status.wait_for(|status| status.failures_in_a_row >= 2).await.unwrap().clone();
+    // The oldest is the first event, at 1001.
+    let now = Lag::now(&failing, &log.last(), &vec![0; 4], 61_001);
+    let Pending { batches, events, oldest_ms } = failing.pending;
+    assert!(batches > 0 && events >= batches && oldest_ms == Some(1001), "{:?}", failing.pending);
+    assert!((8..=11).contains(&now.events) && now.batches == 8 && now.ms == 60_000, "{now:?}");
     assert!(failing.lag_batches > 0 && failing.last_error.unwrap().contains("out of order"));
     assert_eq!(told(&*store).await.events, []);
 
     store.set(false, false);
     applied.wait_for(|applied| applied[1] == 8).await.unwrap();
-    status.wait_for(|status| status.failures_in_a_row == 0 && status.lag_batches == 0).await.unwrap();
+    let well = status.wait_for(|status| status.failures_in_a_row == 0 && status.lag_batches == 0).await;
+    assert_eq!(well.unwrap().pending, Pending::default());
     assert_eq!(told(&*store).await.events.len(), 9);
     stop.send(()).unwrap();
     running.await.unwrap().unwrap();

@@ -1,11 +1,13 @@
 //! A store that can be out of order.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use arc_swap::ArcSwapOption;
 use carillon_protocol::{ClientId, RoomId, UserId};
 use carillon_storage::{
     Change, MemberRow, MemoryStore, Partition, Positions, RoomHeads, RoomRow, SentRow, Store, StoreError,
-    StoreResult, StoredEvent,
+    StoreResult, StoredEvent, Unfit,
 };
 use futures_util::FutureExt;
 use futures_util::future::{self, BoxFuture};
@@ -17,12 +19,20 @@ pub struct FailingStore {
     persist_fails: AtomicBool,
     /// How often something failed.
     pub failures: AtomicU32,
+    /// Whether it was last told to get on.
+    pub hurries: AtomicBool,
+    /// What is refused for itself.
+    refuses: ArcSwapOption<fn(&Change) -> bool>,
 }
 
 impl FailingStore {
     pub fn set(&self, apply_fails: bool, persist_fails: bool) {
         self.apply_fails.store(apply_fails, Ordering::SeqCst);
         self.persist_fails.store(persist_fails, Ordering::SeqCst);
+    }
+
+    pub fn refuse(&self, is_refused: fn(&Change) -> bool) {
+        self.refuses.store(Some(Arc::new(is_refused)));
     }
 
     fn unless<'a>(
@@ -40,7 +50,23 @@ impl FailingStore {
 
 impl Store for FailingStore {
     fn apply(&self, changes: Vec<Change>, archived: Vec<(Partition, u64)>) -> BoxFuture<'_, StoreResult<()>> {
-        self.unless(&self.apply_fails, |inner| inner.apply(changes, archived))
+        let refuses = self.refuses.load_full();
+        let is_refused = |change: &Change| refuses.as_ref().is_some_and(|refuses| refuses(change));
+        let (refused, taken): (Vec<_>, Vec<_>) = changes.into_iter().partition(is_refused);
+        if !refused.is_empty() {
+            let unfit = |change| Unfit { change, reason: "not with that in it".to_owned() };
+            let unfit = refused.into_iter().map(unfit).collect();
+            return async move {
+                self.inner.apply(taken, Vec::new()).await?;
+                Err(StoreError::Unfit(unfit))
+            }
+            .boxed();
+        }
+        self.unless(&self.apply_fails, |inner| inner.apply(taken, archived))
+    }
+
+    fn hurry(&self, is_urgent: bool) {
+        self.hurries.store(is_urgent, Ordering::SeqCst);
     }
 
     fn persist(&self) -> BoxFuture<'_, StoreResult<()>> {

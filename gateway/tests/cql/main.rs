@@ -9,6 +9,7 @@ mod harness;
 #[path = "../process/mod.rs"]
 mod process;
 
+mod a_refused_event_is_set_aside;
 #[path = "../promises/a_retry_gets_the_seq_it_got_before.rs"]
 mod a_retry_gets_the_seq_it_got_before;
 mod a_wrong_schema_is_told;
@@ -16,3 +17,4 @@ mod counters_come_out_exact;
 #[path = "../promises/history_has_no_gap.rs"]
 mod history_has_no_gap;
 mod nothing_is_lost_while_the_server_is_away;
+mod operators_see_a_store_that_is_away;

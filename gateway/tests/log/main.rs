@@ -13,6 +13,7 @@ mod a_full_disk_refuses_until_there_is_room;
 mod a_full_queue_is_busy;
 mod a_group_is_durable_before_it_is_acknowledged;
 mod a_killed_nats_server_loses_nothing;
+mod a_log_says_how_full_it_is;
 mod a_power_cut_keeps_whole_groups;
 mod a_stream_made_otherwise_is_refused;
 mod a_torn_tail_is_cut;

@@ -123,6 +123,21 @@ impl Node {
         self.running.as_ref().unwrap().stats()[name].as_u64().unwrap()
     }
 
+    /// Status and body of what it answers over HTTP.
+    pub fn get(&self, path: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: here\r\n\r\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    /// All of `/v1/stats`.
+    pub fn stats(&self) -> serde_json::Value {
+        serde_json::from_str(&self.get("/v1/stats").1).unwrap()
+    }
+
     /// Waits until all rooms have left memory; needs a short `room_idle_ms` and `ping_interval_ms`.
     pub fn forget_rooms(&self) {
         // What is counted is as of the last tick: let one pass that knows of the rooms.

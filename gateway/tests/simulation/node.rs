@@ -330,7 +330,7 @@ impl World {
         for shard in 0..self.nodes[n].shard_count {
             let sim = &mut self.nodes[n].shards[usize::from(shard)];
             sim.home.tidy(now_ms);
-            for message in sim.away.take_late(now_ms) {
+            for (_, message) in sim.away.take_late(now_ms) {
                 if let Message::Request(request) = message {
                     self.refuse_later(n, &request, ErrorCode::UNAVAILABLE);
                 }

@@ -7,7 +7,7 @@
 //!
 //! One writer for a room at a time: its home's archiver, or `carillon counters verify` while there is none or it is quiet.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use carillon_protocol::{RoomId, UserId};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -19,12 +19,15 @@ use scylla::value::Counter;
 use uuid::Uuid;
 
 use super::row::{failed, int, number, uuid};
-use super::status::Kind;
+use super::status::{Ended, Kind};
 use super::{CqlConfig, CqlStore, Inner};
 use crate::{MemberRow, Partition, Positions, RoomRow, StoreError, StoreResult};
 
 /// Longer than servers work on an update of a counter (`counter_write_request_timeout`, 5 s): after it a failed one has happened or never will.
 const SETTLE: Duration = Duration::from_secs(8);
+/// What is exact must have been read so short a time ago for a counter to be brought to it: a process that slept meanwhile may no longer be
+/// the one that writes the room's counters.
+const FRESH: Duration = Duration::from_secs(10);
 /// Counters that are compared at once. An update of one costs a server as much as 45 rows.
 const AT_ONCE: usize = 32;
 /// Rooms that are counted at once, each with so many counters.
@@ -143,8 +146,18 @@ impl CqlStore {
 
     /// Compares every counter there is or should be, and mends what is wrong if asked to. Reads all rooms, members and counters.
     pub async fn verify_counters(&self, members_max: u64, mend: bool) -> StoreResult<CountersReport> {
+        self.verify_counters_of(|_| true, members_max, mend).await
+    }
+
+    /// The same of some rooms.
+    pub async fn verify_counters_of(
+        &self,
+        is_one: impl Fn(RoomId) -> bool + Send + Sync + 'static,
+        members_max: u64,
+        mend: bool,
+    ) -> StoreResult<CountersReport> {
         let inner = std::sync::Arc::clone(&self.inner);
-        self.run(async move { inner.verify_counters(members_max, mend).await }).await
+        self.run(async move { inner.verify_counters(&is_one, members_max, mend).await }).await
     }
 
     /// The counters of a user that are not 0: their badge is the sum.
@@ -163,12 +176,17 @@ impl CqlStore {
 }
 
 impl Inner {
-    async fn verify_counters(&self, members_max: u64, mend: bool) -> StoreResult<CountersReport> {
+    async fn verify_counters(
+        &self,
+        is_one: &(impl Fn(RoomId) -> bool + Sync),
+        members_max: u64,
+        mend: bool,
+    ) -> StoreResult<CountersReport> {
         let mut report = CountersReport::default();
         let mut page = PagingState::start();
         loop {
             let (rooms, next) = self.scan::<(Uuid,)>(&self.counters.all_rooms, page).await?;
-            for (room,) in rooms {
+            for (room,) in rooms.into_iter().filter(|(room,)| is_one((*room).into())) {
                 report.add(self.count_room(room.into(), members_max, mend).await?);
             }
             let Some(next) = next else { break };
@@ -178,6 +196,7 @@ impl Inner {
         let mut page = PagingState::start();
         loop {
             let (counters, next) = self.scan::<(i64, Uuid)>(&self.counters.all_counters, page).await?;
+            let counters = counters.into_iter().filter(|(_, room)| is_one((*room).into()));
             let reports: Vec<_> = stream::iter(counters)
                 .map(|(user, room)| self.count_left_over(user, room, members_max, mend))
                 .buffer_unordered(AT_ONCE)
@@ -193,6 +212,7 @@ impl Inner {
 
     async fn count_room(&self, room: RoomId, members_max: u64, mend: bool) -> StoreResult<CountersReport> {
         let mut report = CountersReport::default();
+        let as_of = Instant::now();
         let Some(row) = self.room(room).await? else { return Ok(report) };
         if row.member_count > members_max {
             return Ok(report);
@@ -204,7 +224,8 @@ impl Inner {
             after = last.user.get();
             let reports: Vec<_> = stream::iter(members)
                 .map(|member| {
-                    self.count(int(member.user.get()), uuid(room.as_bytes()), exact(&row, &member), mend)
+                    let exact = (exact(&row, &member), as_of);
+                    self.count(int(member.user.get()), uuid(room.as_bytes()), exact, mend)
                 })
                 .buffer_unordered(AT_ONCE)
                 .try_collect()
@@ -222,17 +243,27 @@ impl Inner {
         mend: bool,
     ) -> StoreResult<CountersReport> {
         let Some(id) = UserId::new(number(Some(user))) else { return Ok(CountersReport::default()) };
+        let as_of = Instant::now();
         let row = self.room(room.into()).await?;
         let is_kept = row.is_some_and(|row| row.member_count <= members_max);
         if is_kept && self.member(room.into(), id).await?.is_some() {
             return Ok(CountersReport::default());
         }
-        self.count(user, room, 0, mend).await
+        self.count(user, room, (0, as_of), mend).await
     }
 
-    async fn count(&self, user: i64, room: Uuid, exact: i64, mend: bool) -> StoreResult<CountersReport> {
+    async fn count(
+        &self,
+        user: i64,
+        room: Uuid,
+        (mut exact, mut as_of): (i64, Instant),
+        mend: bool,
+    ) -> StoreResult<CountersReport> {
         let mut report = CountersReport { compared: 1, ..CountersReport::default() };
-        for _ in 0..TRIES {
+        for number in 0..TRIES {
+            if number > 0 {
+                (exact, as_of) = (self.exact_now(user, room, exact).await?, Instant::now());
+            }
             let difference = exact - self.counter(user, room).await?;
             if difference == 0 {
                 report.mended = report.wrong;
@@ -242,10 +273,15 @@ impl Inner {
             if !mend {
                 return Ok(report);
             }
-            let began = std::time::Instant::now();
+            if as_of.elapsed() > FRESH {
+                // To be counted again.
+                report.ambiguous += 1;
+                return Ok(report);
+            }
+            let began = Instant::now();
             let added =
                 self.session.execute_unpaged(&self.counters.add, (Counter(difference), user, room)).await;
-            self.stats.note(Kind::WriteCounters, began.elapsed(), added.is_ok().then_some(1));
+            self.stats.note(Kind::WriteCounters, began.elapsed(), Ended::of(&added, 1));
             match added {
                 Ok(_) => {
                     report.mended = 1;
@@ -261,6 +297,14 @@ impl Inner {
             }
         }
         Err(StoreError::Unavailable(format!("the counter of user {user} in room {room} cannot be updated")))
+    }
+
+    /// What is exact now, of a counter that is not to be 0 for somebody who has left or whose room has grown too large.
+    async fn exact_now(&self, user: i64, room: Uuid, before: i64) -> StoreResult<i64> {
+        let id = UserId::new(number(Some(user)));
+        let (Some(id), true) = (id, before != 0) else { return Ok(before) };
+        let (row, member) = (self.room(room.into()).await?, self.member(room.into(), id).await?);
+        Ok(row.zip(member).map_or(0, |(row, member)| exact(&row, &member)))
     }
 
     async fn counter(&self, user: i64, room: Uuid) -> StoreResult<i64> {

@@ -13,8 +13,9 @@ use scylla::statement::prepared::PreparedStatement;
 use scylla::value::CqlTimestamp;
 
 use super::Inner;
+use super::pace::Answer;
 use super::row::{failed, int, number, uuid};
-use super::status::Kind;
+use super::status::{Ended, Kind};
 use crate::merge::{Joined, MemberColumns};
 use crate::{
     BUCKET_EVENTS, MemberRow, Partition, Positions, RoomHeads, RoomRow, SentRow, StoreError, StoreResult,
@@ -249,6 +250,7 @@ impl Inner {
     {
         let began = Instant::now();
         let answer = self.session.execute_single_page(statement, values, from).await;
+        let ended = Ended::of(&answer, 0);
         let rows = answer.map_err(failed).and_then(|(result, next)| {
             let rows = result.into_rows_result().map_err(|e| unexpected(kind, &e))?;
             let rows = rows.rows::<R>().map_err(|e| unexpected(kind, &e))?;
@@ -259,7 +261,15 @@ impl Inner {
             };
             Ok((rows, next))
         });
-        self.stats.note(kind, began.elapsed(), rows.as_ref().ok().map(|(rows, _)| rows.len()));
+        let ended = match &rows {
+            Ok((rows, _)) => Ended::Well(rows.len()),
+            // It was answered, and not understood.
+            Err(_) if matches!(ended, Ended::Well(_)) => Ended::Failed,
+            Err(_) => ended,
+        };
+        if let Answer::Good(took) = self.stats.note(kind, began.elapsed(), ended) {
+            self.pace.read(kind, took);
+        }
         rows
     }
 }

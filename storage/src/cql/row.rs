@@ -1,6 +1,7 @@
 //! A row as it is written: one statement's values, and which partition it lies in.
 
-use scylla::errors::ExecutionError;
+use carillon_protocol::{RoomId, UserId};
+use scylla::errors::{DbError, ExecutionError, RequestAttemptError};
 use scylla::serialize::SerializationError;
 use scylla::serialize::row::{RowSerializationContext, SerializeRow};
 use scylla::serialize::writers::RowWriter;
@@ -166,6 +167,31 @@ impl Row {
     }
 }
 
+impl Row {
+    /// The change it was made from, where it has more in it than numbers.
+    pub(super) fn into_change(self) -> Option<Change> {
+        let room_id = |room: Uuid| RoomId::from_bytes(room.into_bytes());
+        match self {
+            Row::Message { room, seq, event, as_of, .. } => Some(Change::Event {
+                room: room_id(room),
+                seq: number(Some(seq)),
+                bytes: event,
+                changed_seq: number(Some(as_of)),
+            }),
+            Row::RoomName { as_of, name, room } => {
+                Some(Change::Room { room: room_id(room), name, seq: number(Some(as_of)) })
+            }
+            Row::RoomPreview { as_of, sender, text, room } => Some(Change::Preview {
+                room: room_id(room),
+                sender: UserId::new(number(Some(sender)))?,
+                text,
+                seq: number(Some(as_of)),
+            }),
+            _ => None,
+        }
+    }
+}
+
 /// The rows that a change comes to, each with its key.
 pub(super) fn add_rows(change: Change, mut add: impl FnMut(Key, Row)) {
     match change {
@@ -245,7 +271,6 @@ pub(super) fn number(stored: Option<i64>) -> u64 {
 }
 
 pub(super) fn failed(error: ExecutionError) -> StoreError {
-    use scylla::errors::{DbError, RequestAttemptError};
     let refused = matches!(
         &error,
         ExecutionError::BadQuery(_)
@@ -261,5 +286,24 @@ pub(super) fn failed(error: ExecutionError) -> StoreError {
     match refused {
         true => StoreError::Refused(error.to_string()),
         false => StoreError::Unavailable(error.to_string()),
+    }
+}
+
+/// Whether a request may have been refused for what is in its rows: that one is too large, above all. It may still be for what
+/// is no row's fault: a table that is gone is told in the same way.
+pub(super) fn may_be_unfit(error: &ExecutionError) -> bool {
+    use RequestAttemptError as Attempt;
+    match error {
+        ExecutionError::BadQuery(_)
+        | ExecutionError::LastAttemptError(
+            Attempt::SerializationError(_)
+            | Attempt::CqlRequestSerialization(_)
+            | Attempt::DbError(DbError::Invalid, _),
+        ) => true,
+        // What ScyllaDB's replicas answer, each for itself, to a row that is larger than their commit log takes.
+        ExecutionError::LastAttemptError(Attempt::DbError(DbError::WriteFailure { .. }, says)) => {
+            says.contains("too large")
+        }
+        _ => false,
     }
 }

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use scylla::errors::{DbError, ExecutionError, RequestAttemptError};
+
 use super::pace::{Answer, Pace};
 
 /// Kinds of requests that are counted apart.
@@ -23,6 +25,16 @@ pub(super) enum Kind {
     WriteCounters,
     ReadCounters,
 }
+
+impl Kind {
+    /// Whether a client waits for it: nothing else asks this.
+    pub(super) fn is_live(self) -> bool {
+        matches!(self, Self::ReadMember | Self::ReadUserRooms | Self::ReadEvents | Self::ReadSent)
+    }
+}
+
+/// How many there are.
+pub(super) const KINDS: usize = NAMES.len();
 
 /// In the order of [`Kind`].
 const NAMES: [&str; 14] = [
@@ -52,6 +64,8 @@ pub struct CqlStatus {
     pub kinds: Vec<KindStatus>,
     /// Batches that may be on their way to the servers now: fewer when answers come late.
     pub batches_in_flight_max: usize,
+    /// Requests of any kind that failed since one last succeeded; 0 while all is well.
+    pub failures_in_a_row: u64,
 }
 
 /// How requests of one kind went.
@@ -63,6 +77,8 @@ pub struct KindStatus {
     pub count: u64,
     /// Failed, after what the driver tried again by itself.
     pub failures: u64,
+    /// Of those, for want of an answer in time: to us, or from a replica to the server that was asked.
+    pub timeouts: u64,
     /// Rows written or read.
     pub rows: u64,
     /// Time they took together, in microseconds.
@@ -75,41 +91,74 @@ pub struct KindStatus {
 
 #[derive(Default)]
 pub(super) struct Stats {
-    kinds: [KindStats; NAMES.len()],
+    kinds: [KindStats; KINDS],
+    failures_in_a_row: AtomicU64,
 }
 
 #[derive(Default)]
 struct KindStats {
     count: AtomicU64,
     failures: AtomicU64,
+    timeouts: AtomicU64,
     rows: AtomicU64,
     total_us: AtomicU64,
     steps: [AtomicU64; STEPS],
 }
 
+/// How a request ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Ended {
+    /// Answered, with so many rows written or read.
+    Well(usize),
+    TimedOut,
+    Failed,
+}
+
+impl Ended {
+    pub(super) fn of<T>(answer: &Result<T, ExecutionError>, rows: usize) -> Self {
+        match answer {
+            Ok(_) => Self::Well(rows),
+            Err(
+                ExecutionError::RequestTimeout(_)
+                | ExecutionError::LastAttemptError(RequestAttemptError::DbError(
+                    DbError::ReadTimeout { .. } | DbError::WriteTimeout { .. },
+                    _,
+                )),
+            ) => Self::TimedOut,
+            Err(_) => Self::Failed,
+        }
+    }
+}
+
 impl Stats {
-    pub(super) fn note(&self, kind: Kind, took: Duration, rows: Option<usize>) -> Answer {
+    pub(super) fn note(&self, kind: Kind, took: Duration, ended: Ended) -> Answer {
         let stats = &self.kinds[kind as usize];
         let took_us = took.as_micros() as u64;
         let step = (took_us.max(1).ilog2() as usize).min(STEPS - 1);
         stats.count.fetch_add(1, Ordering::Relaxed);
         stats.total_us.fetch_add(took_us, Ordering::Relaxed);
         stats.steps[step].fetch_add(1, Ordering::Relaxed);
-        match rows {
-            Some(rows) => {
+        match ended {
+            Ended::Well(rows) => {
                 stats.rows.fetch_add(rows as u64, Ordering::Relaxed);
-                Answer::Good(took)
+                self.failures_in_a_row.store(0, Ordering::Relaxed);
+                return Answer::Good(took);
             }
-            None => {
-                stats.failures.fetch_add(1, Ordering::Relaxed);
-                Answer::Failed
-            }
+            Ended::TimedOut => drop(stats.timeouts.fetch_add(1, Ordering::Relaxed)),
+            Ended::Failed => {}
         }
+        stats.failures.fetch_add(1, Ordering::Relaxed);
+        self.failures_in_a_row.fetch_add(1, Ordering::Relaxed);
+        Answer::Failed
     }
 
     pub(super) fn status(&self, pace: &Pace) -> CqlStatus {
         let kinds = self.kinds.iter().zip(NAMES).map(|(stats, name)| stats.status(name));
-        CqlStatus { kinds: kinds.collect(), batches_in_flight_max: pace.limit() }
+        CqlStatus {
+            kinds: kinds.collect(),
+            batches_in_flight_max: pace.limit(),
+            failures_in_a_row: self.failures_in_a_row.load(Ordering::Relaxed),
+        }
     }
 }
 
@@ -120,6 +169,7 @@ impl KindStats {
             name,
             count: read(&self.count),
             failures: read(&self.failures),
+            timeouts: read(&self.timeouts),
             rows: read(&self.rows),
             total_us: read(&self.total_us),
             p50_us: self.quantile_us(50),

@@ -31,7 +31,9 @@ use self::disk::{Directory, DirectoryLock, Disk};
 use self::recover::Recovered;
 use self::tail::FileTail;
 use self::writer::{Command, Waiting, Writer};
-use super::{AppendError, Batch, Log, LogError, LogStatus, Partition, Positions, Tail, check_reachable};
+use super::{
+    AppendError, Batch, Log, LogError, LogStatus, Partition, Positions, Tail, check_reachable, permille,
+};
 
 /// How many groups may wait for the writer. One more is [`AppendError::Busy`].
 const QUEUE_GROUPS: usize = 4096;
@@ -103,6 +105,8 @@ struct Shared {
     state: watch::Sender<State>,
     archived: watch::Sender<Positions>,
     queued_bytes: AtomicUsize,
+    /// What whole segments may take together.
+    bytes_max: u64,
 }
 
 /// What is durable. Written by the writer, read by everyone.
@@ -163,6 +167,7 @@ impl FileLog {
             state,
             archived: watch::Sender::new(nothing),
             queued_bytes: AtomicUsize::new(0),
+            bytes_max: config.log_bytes_max / config.segment_bytes * config.segment_bytes,
         });
         let (queue, commands) = mpsc::sync_channel(QUEUE_GROUPS);
         let no_thread = |source| LogError::Io { place: config.dir.display().to_string(), source };
@@ -244,7 +249,8 @@ impl Log for FileLog {
     fn status(&self) -> LogStatus {
         let state = self.shared.state.borrow();
         let segments = state.segments.len() as u64;
-        LogStatus { segments, bytes_on_disk: state.bytes_on_disk(), ..state.status.clone() }
+        let used_permille = permille(state.bytes_used(), self.shared.bytes_max);
+        LogStatus { segments, bytes_on_disk: state.bytes_on_disk(), used_permille, ..state.status.clone() }
     }
 }
 
@@ -293,6 +299,12 @@ impl State {
 
     fn bytes_on_disk(&self) -> u64 {
         self.segments.iter().map(|segment| segment.bytes).sum()
+    }
+
+    /// The same without what is free in the segment being written.
+    fn bytes_used(&self) -> u64 {
+        let full = self.segments.iter().filter(|segment| segment.sequence != self.end.sequence);
+        full.map(|segment| segment.bytes).sum::<u64>() + self.end.offset
     }
 }
 

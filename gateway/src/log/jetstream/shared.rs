@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::watch;
 
-use crate::log::{AppendError, LogStatus, Partition, Positions};
+use crate::log::{AppendError, LogStatus, Partition, Positions, permille};
 
 /// How many groups may wait for NATS. One more is [`AppendError::Busy`].
 const QUEUE_GROUPS: usize = 16_384;
@@ -105,7 +105,13 @@ impl Shared {
 
     pub(super) fn status(&self) -> LogStatus {
         let bytes_on_disk = self.stream_bytes.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum();
-        LogStatus { bytes_on_disk, ..self.status.borrow().clone() }
+        LogStatus { bytes_on_disk, used_permille: self.used_permille(), ..self.status.borrow().clone() }
+    }
+
+    /// Of the fullest stream: the first that refuses appends.
+    fn used_permille(&self) -> u64 {
+        let bytes = self.stream_bytes.iter().map(|bytes| bytes.load(Ordering::Relaxed));
+        permille(bytes.max().unwrap_or(0), self.stream_bytes_max)
     }
 
     pub(super) fn change_status(&self, change: impl FnOnce(&mut LogStatus)) {
