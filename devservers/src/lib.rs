@@ -10,6 +10,7 @@ pub mod gateway;
 pub mod nats;
 pub mod ports;
 pub mod process;
+pub mod way;
 
 pub use cql::{Cql, CqlConfig};
 pub use gateway::{Gateway, GatewayConfig};

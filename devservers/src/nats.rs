@@ -11,6 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::process::{Server, Spec};
+use crate::way::Way;
 use crate::{find, ports};
 
 /// How long servers may take until JetStream answers. They are quick; a busy machine is not.
@@ -33,6 +34,8 @@ pub struct NatsConfig {
     pub folder: Option<PathBuf>,
     /// Whether servers tell clients of each other. Who reaches them by other addresses than theirs does not want it.
     pub tells_addresses: bool,
+    /// Whether servers reach each other over ways that can be cut.
+    pub has_ways: bool,
     /// The program; where there is none, the one that `find` finds.
     pub program: Option<PathBuf>,
 }
@@ -46,6 +49,7 @@ impl Default for NatsConfig {
             max_payload_bytes: 1 << 20,
             folder: None,
             tells_addresses: true,
+            has_ways: false,
             program: None,
         }
     }
@@ -56,6 +60,8 @@ impl Default for NatsConfig {
 pub struct Nats {
     servers: Vec<Server>,
     ports: Vec<Ports>,
+    /// From each server to each that comes after it, where they can be cut.
+    ways: Vec<(usize, usize, Way)>,
     folder: PathBuf,
     // After the servers: dropped when they have ended.
     _temporary: Option<TempDir>,
@@ -104,10 +110,18 @@ impl Nats {
         };
         let folder = config.folder.clone().or_else(|| Some(temporary.as_ref()?.path().to_owned()));
         let folder = folder.context("a folder, given or temporary")?;
-        let mut nats = Self { servers: Vec::new(), ports: Vec::new(), folder, _temporary: temporary };
+        let (servers, ports, ways) = (Vec::new(), Vec::new(), Vec::new());
+        let mut nats = Self { servers, ports, ways, folder, _temporary: temporary };
         for _server in 0..config.servers {
             let [client, monitor, cluster] = ports::free()?;
             nats.ports.push(Ports { client, monitor, cluster });
+        }
+        if config.has_ways {
+            for to in 0..config.servers {
+                for from in 0..to {
+                    nats.ways.push((from, to, Way::to(nats.ports[to].cluster)?));
+                }
+            }
         }
         for server in 0..config.servers {
             let spec = nats.spec(server, config, program)?;
@@ -130,6 +144,16 @@ impl Nats {
     /// The address of one server's clients.
     pub fn port(&self, server: usize) -> u16 {
         self.ports[server].client
+    }
+
+    /// The ways between a server and another, or all others; none where it was started without.
+    pub fn ways(&self, server: usize, other: Option<usize>) -> impl Iterator<Item = &Way> {
+        let is_between = move |from: usize, to: usize| {
+            other.map_or(from == server || to == server, |other| {
+                (from, to) == (server.min(other), server.max(other))
+            })
+        };
+        self.ways.iter().filter(move |(from, to, _)| is_between(*from, *to)).map(|(.., way)| way)
     }
 
     /// The processes, to be killed, frozen and restarted.
@@ -199,15 +223,24 @@ impl Nats {
             config.max_payload_bytes
         );
         if self.ports.len() > 1 {
-            let routes: Vec<_> =
-                self.ports.iter().map(|ports| format!("nats://127.0.0.1:{}", ports.cluster)).collect();
+            // Where there are ways, nobody may learn of another: servers tell each other an address at which nobody is.
+            let (routes, advertise) = match config.has_ways {
+                true => (self.routes_over_ways(server), "advertise: \"127.0.0.1:1\", "),
+                false => (self.ports.iter().map(|ports| ports.cluster).collect(), ""),
+            };
+            let routes: Vec<_> = routes.iter().map(|port: &u16| format!("nats://127.0.0.1:{port}")).collect();
             _ = writeln!(
                 text,
-                "cluster {{ name: carillon, listen: \"127.0.0.1:{cluster}\", routes: {routes:?}, no_advertise: {} }}",
+                "cluster {{ name: carillon, listen: \"127.0.0.1:{cluster}\", {advertise}routes: {routes:?}, no_advertise: {} }}",
                 !config.tells_addresses
             );
         }
         text
+    }
+
+    fn routes_over_ways(&self, server: usize) -> Vec<u16> {
+        let mine = self.ways.iter().filter(|(from, ..)| *from == server);
+        mine.map(|(.., way)| way.address.port()).collect()
     }
 
     fn data(&self, server: usize) -> PathBuf {

@@ -145,6 +145,8 @@ pub struct Shard {
     looking_up: bool,
     /// New sessions whose large rooms are not known yet.
     arrivals: VecDeque<(Key, UserId)>,
+    /// Those whose rooms could not be read: again at the next tick.
+    late_arrivals: Vec<(Key, UserId)>,
     /// Connections to write to at the end of the turn.
     dirty: Vec<Key>,
     /// Connections with more to read than a turn takes.
@@ -247,6 +249,7 @@ impl Shard {
             tasks: FuturesUnordered::new(),
             looking_up: false,
             arrivals: VecDeque::new(),
+            late_arrivals: Vec::new(),
             dirty: Vec::new(),
             unread: VecDeque::new(),
             strangers: VecDeque::new(),

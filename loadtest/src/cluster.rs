@@ -12,12 +12,12 @@ use anyhow::{Context, bail};
 use carillon_devservers::nats::{Nats, NatsConfig};
 use carillon_devservers::ports;
 use carillon_devservers::process::{Server, Spec};
+use carillon_devservers::way::Way;
 use tempfile::TempDir;
 
 use crate::gateway::Gateway;
 use crate::session::Session;
 use crate::token::Signer;
-use crate::way::Way;
 
 /// How long all of it may take to start.
 const STARTING: Duration = Duration::from_secs(120);
@@ -38,7 +38,7 @@ pub struct ClusterConfig {
     pub servers: usize,
     /// Further flags of every gateway.
     pub flags: Vec<String>,
-    /// Whether gateways reach NATS over ways that can be cut.
+    /// Whether gateways reach NATS, and NATS servers each other, over ways that can be cut.
     pub has_ways: bool,
 }
 
@@ -74,6 +74,7 @@ impl Cluster {
             servers: config.servers,
             program: config.nats.clone(),
             tells_addresses: !config.has_ways,
+            has_ways: config.has_ways,
             ..NatsConfig::default()
         })?;
         let folder = tempfile::Builder::new().prefix("carillon-cluster-").tempdir()?;

@@ -71,6 +71,15 @@ pub enum Goal {
     Rate(f64),
     /// In a second of the server's processor time.
     Cpu(f64),
+    /// The other is Carillon too, in another place, and should not fall behind further than that.
+    CpuAtMost(f64),
+}
+
+/// A ratio as it should be.
+#[derive(Clone, Copy)]
+enum Bound {
+    AtLeast(f64),
+    AtMost(f64),
 }
 
 /// What is counted.
@@ -227,19 +236,27 @@ impl Side {
 }
 
 impl Goal {
-    fn by_rate(self) -> Option<f64> {
-        if let Self::Rate(goal) = self { Some(goal) } else { None }
+    fn by_rate(self) -> Option<Bound> {
+        if let Self::Rate(goal) = self { Some(Bound::AtLeast(goal)) } else { None }
     }
 
-    fn by_cpu(self) -> Option<f64> {
-        if let Self::Cpu(goal) = self { Some(goal) } else { None }
+    fn by_cpu(self) -> Option<Bound> {
+        match self {
+            Self::Rate(_) => None,
+            Self::Cpu(goal) => Some(Bound::AtLeast(goal)),
+            Self::CpuAtMost(goal) => Some(Bound::AtMost(goal)),
+        }
     }
 }
 
-fn ratio_figures(name: &str, ratio: Spread, goal: Option<f64>) -> [Figure; 3] {
+fn ratio_figures(name: &str, ratio: Spread, goal: Option<Bound>) -> [Figure; 3] {
     let median = Figure::new(name, ratio.median, "times (median turn)");
     [
-        goal.map_or(median.clone(), |goal| median.at_least(goal)),
+        match goal {
+            None => median,
+            Some(Bound::AtLeast(goal)) => median.at_least(goal),
+            Some(Bound::AtMost(goal)) => median.at_most(goal),
+        },
         Figure::new(format!("{name}, smallest"), ratio.least, "times"),
         Figure::new(format!("{name}, largest"), ratio.most, "times"),
     ]
@@ -273,9 +290,13 @@ impl fmt::Display for Contest {
     }
 }
 
-fn ratio(ratio: Spread, goal: Option<f64>) -> String {
+fn ratio(ratio: Spread, goal: Option<Bound>) -> String {
     let Spread { least, median, most } = ratio;
-    let verdict = goal.map(|goal| verdict("≥", goal, median >= goal)).unwrap_or_default();
+    let verdict = match goal {
+        None => String::new(),
+        Some(Bound::AtLeast(goal)) => verdict("≥", goal, median >= goal),
+        Some(Bound::AtMost(goal)) => verdict("≤", goal, median <= goal),
+    };
     format!("{median:.2} ({least:.2}–{most:.2}){verdict}")
 }
 

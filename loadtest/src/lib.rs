@@ -13,7 +13,6 @@ pub mod dice;
 pub mod session;
 
 pub mod cluster;
-pub mod way;
 
 pub mod contest;
 pub mod cores;

@@ -465,11 +465,13 @@ impl Shard {
         let (asker, route) = (self.asker.clone(), self.node.route.clone());
         let announcer = route.here(route.shard_of(route.partition_of_user(user)));
         self.start(async move {
-            let answer = asker.ask(announcer, Question::Announce { user }).await;
-            if !matches!(answer, Answer::Known) {
-                tracing::warn!(%user, "a user's home could not be told of a session: {}", answer.failure());
+            match asker.ask(announcer, Question::Announce { user }).await {
+                Answer::Known => Done::Begun(key),
+                answer => {
+                    tracing::warn!(%user, "a user's home could not be told of a session: {}", answer.failure());
+                    Done::NotBegun(key)
+                }
             }
-            Done::Begun(key)
         });
     }
 

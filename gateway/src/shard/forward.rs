@@ -193,6 +193,12 @@ impl Shard {
         for (node, users) in by_node {
             self.outgoing.push_node(node, with_users(&message, users.into()));
         }
+        // Where users have another home by now, this one may have forgotten them before it was asked: in that order.
+        for (home, users) in by_home(&self.node.route, &users) {
+            if home != me {
+                self.pass_on(home, from, 1, with_users(&message, users.into()));
+            }
+        }
         if from != me {
             let shards = self.node.directory.shards_of(&users);
             self.send_to_all(shards, message);

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use carillon_protocol::frame::Head;
-use carillon_protocol::{ErrorCode, Frame, RoomId, UserId};
+use carillon_protocol::{CloseCode, ErrorCode, Frame, RoomId, UserId};
 use carillon_storage::Partition;
 use hashbrown::HashMap;
 
@@ -38,8 +38,12 @@ pub(super) enum Done {
     Sizes(Place, u64, UserId, Vec<RoomId>, HashMap<RoomId, Size>),
     /// A new session's large rooms.
     Large(Key, Vec<Head>),
+    /// They could not be found out.
+    LargeUnknown(Key, UserId),
     /// A new session's user is known to their home.
     Begun(Key),
+    /// Their home cannot be told, so the session would hear of nothing.
+    NotBegun(Key),
     /// Requests of a partition may go to its home once more.
     TryAgain(Partition),
     /// What is held back may go out by now.
@@ -110,7 +114,9 @@ impl Shard {
                 self.send(place, Message::Tell(number, answer));
             }
             Done::Large(key, heads) => self.subscribed(key, heads),
+            Done::LargeUnknown(key, user) => self.late_arrivals.push((key, user)),
             Done::Begun(key) => self.welcome(key),
+            Done::NotBegun(key) => self.close(key, CloseCode::GO_AWAY, CloseCode::GO_AWAY.sentence()),
             Done::TryAgain(partition) => self.try_again(partition),
             Done::LookAtHeld => self.look_at_held(),
             Done::ForwardAgain(from, hops, message) => self.forwarded(from, hops, *message, true),
@@ -301,15 +307,24 @@ pub(super) async fn with_space(
 
 /// Which of a new session's rooms are large, so that it subscribes to them.
 pub(super) async fn large_rooms(asker: Asker, route: Route, user: UserId, key: Key) -> Done {
-    let all = rooms::all_of(&asker, &route, user).await.unwrap_or_else(|error| {
-        tracing::warn!(%user, %error, "a session's rooms could not be read; it learns of events by asking");
-        Vec::new()
-    });
+    match try_large_rooms(&asker, &route, user).await {
+        Ok(heads) => Done::Large(key, heads),
+        Err(error) => {
+            tracing::warn!(%user, %error, "a session's large rooms could not be read; that is tried again");
+            Done::LargeUnknown(key, user)
+        }
+    }
+}
+
+async fn try_large_rooms(asker: &Asker, route: &Route, user: UserId) -> Result<Vec<Head>, String> {
+    let all = rooms::all_of(asker, route, user).await?;
     let home_of = |room| route.home_of_room(room);
-    let answers = rooms::ask_all(&asker, all, home_of, |rooms| Question::Large { user, rooms }).await;
-    let large = answers.into_iter().flat_map(|answer| match answer {
-        Answer::Large(heads) => heads,
-        _ => Vec::new(),
-    });
-    Done::Large(key, large.collect())
+    let mut large = Vec::new();
+    for answer in rooms::ask_all(asker, all, home_of, |rooms| Question::Large { user, rooms }).await {
+        match answer {
+            Answer::Large(heads) => large.extend(heads),
+            other => return Err(other.failure()),
+        }
+    }
+    Ok(large)
 }

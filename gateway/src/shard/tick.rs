@@ -41,6 +41,8 @@ impl Shard {
             let waiting_bytes = std::mem::take(&mut self.waiting_bytes);
             self.stats().outbox_bytes.set(waiting_bytes);
         }
+        let has_session = |key| self.connections.get(key).is_some_and(|it| it.session.is_some());
+        self.arrivals.extend(self.late_arrivals.drain(..).filter(|(key, _)| has_session(*key)));
         self.home.tidy(self.now_ms);
         self.tidy_expected(&[]);
         self.tidy();

@@ -1,24 +1,34 @@
-//! A store whose answers about how a room stands wait until a test lets them go.
+//! A store whose answers about how a room stands wait until a test lets them go, or are that it cannot tell.
 
 use std::sync::Arc;
 
 use carillon_protocol::{ClientId, RoomId, UserId};
 use carillon_storage::{
-    Change, MemberRow, MemoryStore, Partition, Positions, RoomHeads, RoomRow, SentRow, Store, StoreResult,
-    StoredEvent,
+    Change, MemberRow, MemoryStore, Partition, Positions, RoomHeads, RoomRow, SentRow, Store, StoreError,
+    StoreResult, StoredEvent,
 };
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 pub struct WaitingStore {
     inner: MemoryStore,
-    /// The room that nothing is said about, if any.
-    kept: watch::Receiver<Option<RoomId>>,
+    kept: watch::Receiver<Kept>,
+}
+
+/// What is said of rooms.
+#[derive(Clone, Copy, Debug)]
+pub enum Kept {
+    /// All there is.
+    Nothing,
+    /// Nothing of this one, until there is something else here.
+    Waiting(RoomId),
+    /// That this one cannot be read.
+    Failing(RoomId),
 }
 
 impl WaitingStore {
-    /// Keeps to itself how the room stands that `kept` has last.
-    pub fn new(kept: watch::Receiver<Option<RoomId>>) -> Arc<Self> {
+    /// Says of rooms what `kept` has last.
+    pub fn new(kept: watch::Receiver<Kept>) -> Arc<Self> {
         Arc::new(Self { inner: MemoryStore::new(), kept })
     }
 }
@@ -44,7 +54,10 @@ impl Store for WaitingStore {
         let mut kept = self.kept.clone();
         Box::pin(async move {
             // A test that has ended keeps nothing.
-            let _ = kept.wait_for(|kept| kept.is_none_or(|room| !rooms.contains(&room))).await;
+            let _ = kept.wait_for(|kept| !matches!(kept, Kept::Waiting(room) if rooms.contains(room))).await;
+            if matches!(*self.kept.borrow(), Kept::Failing(room) if rooms.contains(&room)) {
+                return Err(StoreError::Unavailable("a room cannot be read".to_owned()));
+            }
             self.inner.room_heads(user, rooms).await
         })
     }

@@ -7,7 +7,7 @@ use carillon_protocol::{Frame, RoomId};
 use tokio::sync::watch;
 
 use crate::harness::{Client, Node, until};
-use crate::waiting_store::WaitingStore;
+use crate::waiting_store::{Kept, WaitingStore};
 
 /// Waits until the client is told that all these rooms stand at `seq`, by events or by pings.
 fn hears_of_all(client: &mut Client, rooms: &[RoomId], seq: u64) {
@@ -28,7 +28,7 @@ fn hears_of_all(client: &mut Client, rooms: &[RoomId], seq: u64) {
 
 #[test]
 fn in_a_room_whose_home_had_answered_before() {
-    let (keep, kept) = watch::channel(None);
+    let (keep, kept) = watch::channel(Kept::Nothing);
     let change = |config: &mut carillon_gateway::config::Config| {
         config.inbox_limit = 2;
         config.room_idle_ms = 100;
@@ -44,7 +44,7 @@ fn in_a_room_whose_home_had_answered_before() {
     others.iter_mut().for_each(|other| hears_of_all(other, &rooms, 1));
     node.forget_rooms();
 
-    keep.send(Some(*slow)).unwrap();
+    keep.send(Kept::Waiting(*slow)).unwrap();
     quick.iter().for_each(|&room| assert_eq!(owner.send(room, "it is active again"), 2));
     let mut arriving = node.client(3);
     // The other homes answer meanwhile. Should one not, its room's events are only easier to hear of.
@@ -52,6 +52,27 @@ fn in_a_room_whose_home_had_answered_before() {
     quick.iter().for_each(|&room| assert_eq!(owner.send(room, "hear this"), 3));
     others.iter_mut().for_each(|other| hears_of_all(other, quick, 3));
     std::thread::sleep(Duration::from_millis(500));
-    keep.send(None).unwrap();
+    keep.send(Kept::Nothing).unwrap();
     hears_of_all(&mut arriving, quick, 3);
+}
+
+/// A store that fails at that moment makes the session hear of it later, not never.
+#[test]
+fn once_its_rooms_can_be_read_again() {
+    let (keep, kept) = watch::channel(Kept::Nothing);
+    let change = |config: &mut carillon_gateway::config::Config| {
+        config.inbox_limit = 2;
+        config.room_idle_ms = 100;
+        config.ping_interval_ms = 100;
+    };
+    let node = Node::start_over(change, WaitingStore::new(kept));
+    let mut owner = node.client(1);
+    let room = owner.create_room(&[2, 3]);
+    node.forget_rooms();
+    keep.send(Kept::Failing(room)).unwrap();
+    let mut arriving = node.client(3);
+    std::thread::sleep(Duration::from_millis(500));
+    keep.send(Kept::Nothing).unwrap();
+    assert_eq!(owner.send(room, "hear this"), 2);
+    hears_of_all(&mut arriving, &[room], 2);
 }

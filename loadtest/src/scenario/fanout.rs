@@ -16,6 +16,7 @@ mod sockudo;
 use std::fmt;
 use std::path::PathBuf;
 
+use anyhow::Context;
 use clap::Args;
 
 use super::Started;
@@ -41,6 +42,9 @@ pub struct Fanout {
     length: Length,
     #[command(flatten)]
     peers: Peers,
+    /// Also Carillon as one of two nodes, with the sender and the room's home at the other; takes --nats
+    #[arg(long, requires = "nats")]
+    across: bool,
 }
 
 /// The room.
@@ -92,6 +96,9 @@ impl Peers {
 /// Runs it.
 pub fn run(fanout: &Fanout) -> anyhow::Result<Table> {
     let mut gathered = Gathered::gather(&fanout.gateway, fanout.room, &fanout.peers)?;
+    if fanout.across {
+        gathered.come_across(&fanout.gateway, &fanout.peers)?;
+    }
     let memory = gathered.memory();
     let contest = gathered.contest(fanout.outstanding, fanout.length)?;
     let figures = contest.figures().into_iter().chain(memory.figures()).collect();
@@ -127,6 +134,20 @@ impl Gathered {
             }
         }
         Ok(gathered)
+    }
+
+    /// Also Carillon as a node whose events come from another.
+    fn come_across(&mut self, gateway: &Started, peers: &Peers) -> anyhow::Result<()> {
+        if gateway.tls {
+            anyhow::bail!("a cluster is driven without TLS");
+        }
+        let (program, flags) = (std::path::absolute(&gateway.start)?, gateway.flags.clone());
+        let nats = peers.nats.clone().context("--across needs --nats")?;
+        let Room { subscribers, bytes } = self.room;
+        let who = Who::Across { program, flags, nats };
+        let order = Order { who, transport: gateway.transport, is_tls: false, subscribers, bytes };
+        self.sides.insert(1, Side::start(order)?);
+        Ok(())
     }
 
     /// Has them all deliver, with so many messages outstanding; who fails takes no further part.

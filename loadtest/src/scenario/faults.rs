@@ -154,7 +154,7 @@ impl Faults {
             gateways: usize::from(self.gateways),
             servers: self.servers.parse()?,
             flags: own.iter().map(|flag| (*flag).to_owned()).chain(self.flags.clone()).collect(),
-            has_ways: self.kinds.is_empty() || self.kinds.contains(&Kind::CutOff),
+            has_ways: self.kinds.is_empty() || self.kinds.iter().any(|kind| kind.cuts()),
         })
     }
 

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::peer::{LISTEN, Peer};
 use super::side::Order;
 use crate::check::{Faults, Stream};
+use crate::cluster::{Cluster, ClusterConfig};
 use crate::cores;
 use crate::fleet::{Fleet, Place};
 use crate::gateway::Gateway;
@@ -27,9 +28,17 @@ const FLAGS: [&str; 4] = [
     "--idle-timeout-ms=7200000",
 ];
 
+/// How often another room is made because its home is not where it is to be.
+const ROOMS_MAX: u64 = 40;
+/// How long a gateway may take to count a room that is in use: it does so once a second.
+const COUNTED_WITHIN: Duration = Duration::from_millis(1_500);
+
 /// The gateway and the room's members.
 pub(super) struct Carillon {
-    gateway: Gateway,
+    nodes: Nodes,
+    /// Where the sender is.
+    sender: Place,
+    /// Where the others are.
     place: Place,
     fleet: Fleet,
     room: RoomId,
@@ -41,6 +50,13 @@ pub(super) struct Carillon {
     text: String,
 }
 
+/// The gateways that run.
+enum Nodes {
+    Alone(Gateway),
+    /// Two, the second of which is measured.
+    Two(Cluster),
+}
+
 /// Starts it, on one shard.
 pub(super) fn start(program: &Path, flags: &[String], order: &Order) -> anyhow::Result<Carillon> {
     let flags: Vec<_> = FLAGS.map(str::to_owned).into_iter().chain(flags.iter().cloned()).collect();
@@ -49,20 +65,77 @@ pub(super) fn start(program: &Path, flags: &[String], order: &Order) -> anyhow::
     let tls = gateway.tls.map(Trust::config).transpose()?;
     let place =
         Place { address: gateway.address, others: Vec::new(), transport: order.transport, tls, signer };
-    Ok(Carillon {
-        gateway,
-        place,
-        fleet: Fleet::new()?,
-        room: room(Uuid::new_v4(), 0),
-        streams: Vec::new(),
-        faults: Faults::default(),
-        seq: 0,
-        sends: 0,
-        text: "x".repeat(order.bytes),
-    })
+    Carillon::of(Nodes::Alone(gateway), place.clone(), place, order)
+}
+
+/// Starts it as two nodes, of one shard each. The sender is on the first, everyone else on the second.
+pub(super) fn start_across(
+    program: &Path,
+    flags: &[String],
+    nats: &Path,
+    order: &Order,
+) -> anyhow::Result<Carillon> {
+    let flags: Vec<_> = FLAGS.map(str::to_owned).into_iter().chain(flags.iter().cloned()).collect();
+    let config = ClusterConfig {
+        program: program.to_owned(),
+        nats: Some(nats.to_owned()),
+        gateways: 2,
+        servers: 1,
+        flags,
+        has_ways: false,
+    };
+    let cluster = cores::on_server_core(|| Cluster::start(&config))?;
+    let place = |number: usize| Place {
+        address: cluster.gateways[number].address,
+        others: Vec::new(),
+        transport: order.transport,
+        tls: None,
+        signer: cluster.signer.clone(),
+    };
+    let (sender, others) = (place(0), place(1));
+    Carillon::of(Nodes::Two(cluster), sender, others, order)
 }
 
 impl Carillon {
+    fn of(nodes: Nodes, sender: Place, place: Place, order: &Order) -> anyhow::Result<Self> {
+        Ok(Self {
+            nodes,
+            sender,
+            place,
+            fleet: Fleet::new()?,
+            room: room(Uuid::new_v4(), 0),
+            streams: Vec::new(),
+            faults: Faults::default(),
+            seq: 0,
+            sends: 0,
+            text: "x".repeat(order.bytes),
+        })
+    }
+
+    /// The sender's room; where there are two nodes, one whose home is the sender's.
+    fn create(&mut self) -> anyhow::Result<u64> {
+        for number in 0..ROOMS_MAX {
+            self.room = room(Uuid::new_v4(), number);
+            self.seq = 0;
+            self.fleet.links[0].say(&create_room(1, self.room, Vec::new()));
+            let last_seq = self.answered()?;
+            if !self.is_home_measured()? {
+                return Ok(last_seq);
+            }
+        }
+        bail!("of {ROOMS_MAX} rooms none has its home at the first gateway")
+    }
+
+    /// Whether the node that is measured is the home of a room: then it is that of the last one that was created, since there
+    /// was none before.
+    fn is_home_measured(&self) -> anyhow::Result<bool> {
+        let Nodes::Two(cluster) = &self.nodes else { return Ok(false) };
+        std::thread::sleep(COUNTED_WITHIN);
+        let gateway = Gateway::of_cluster(&[cluster.gateways[0].address], Path::new(""))?;
+        let rooms = gateway.stats()?["rooms_active"].as_u64().unwrap_or(0);
+        Ok(rooms == 0)
+    }
+
     /// Waits for the sender's ack of a change of the room. Says how far the last member came meanwhile: its event may come
     /// before the ack.
     fn answered(&mut self) -> anyhow::Result<u64> {
@@ -95,16 +168,21 @@ impl Carillon {
 
 impl Peer for Carillon {
     fn pid(&self) -> u32 {
-        self.gateway.pid().unwrap_or_default()
+        match &self.nodes {
+            Nodes::Alone(gateway) => gateway.pid().unwrap_or_default(),
+            Nodes::Two(cluster) => cluster.gateways[1].server.pid(),
+        }
     }
 
     fn admit(&mut self, subscribers: u64) -> anyhow::Result<()> {
         let there = self.fleet.links.len() as u64;
-        self.fleet.open(&self.place, there + 1..=subscribers, |_, _, _| {})?;
         let mut last_seq = 0;
         if there == 0 {
-            self.fleet.links[0].say(&create_room(1, self.room, Vec::new()));
-            last_seq = self.answered()?;
+            self.fleet.open(&self.sender, 1..=1, |_, _, _| {})?;
+        }
+        self.fleet.open(&self.place, there.max(1) + 1..=subscribers, |_, _, _| {})?;
+        if there == 0 {
+            last_seq = self.create()?;
         }
         for request in add_members(self.room, there.max(1) + 1..=subscribers)? {
             self.fleet.links[0].say(&request);
@@ -145,10 +223,12 @@ impl Peer for Carillon {
     }
 }
 
-/// The seq of an event that came to this member; 0 for anything else.
+/// How far this member is told that the room is, by an event or, on another node than the room's home, by a ping; 0 by anything
+/// else.
 fn seq_at(member: usize, number: usize, frame: &Frame<'_>) -> u64 {
     match frame {
         Frame::Event(event) if number == member => event.seq,
+        Frame::Ping { heads, .. } if number == member => heads.iter().map(|head| head.seq).max().unwrap_or(0),
         _ => 0,
     }
 }

@@ -22,7 +22,16 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Who serves.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Who {
-    Carillon { program: PathBuf, flags: Vec<String> },
+    Carillon {
+        program: PathBuf,
+        flags: Vec<String>,
+    },
+    /// The same as one of two nodes; whoever sends, and the room's home, are at the other.
+    Across {
+        program: PathBuf,
+        flags: Vec<String>,
+        nats: PathBuf,
+    },
     Floor,
     Nats(PathBuf),
     Sockudo(PathBuf),
@@ -44,6 +53,7 @@ impl Who {
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Carillon { .. } => "Carillon",
+            Self::Across { .. } => "Carillon, 2nd node",
             Self::Floor => "bare writes",
             Self::Nats(_) => "nats-server",
             Self::Sockudo(_) => "Sockudo",
@@ -55,6 +65,8 @@ impl Who {
     fn goal(&self, outstanding: u64) -> Option<Goal> {
         match self {
             Self::Carillon { .. } => None,
+            // A node is to deliver 0.8 of what one by itself does.
+            Self::Across { .. } => Some(Goal::CpuAtMost(1.0 / 0.8)),
             Self::Floor => Some(Goal::Rate(0.9)),
             Self::Sockudo(_) => Some(Goal::Cpu(3.0)),
             Self::Nats(_) | Self::Centrifugo(_) if outstanding >= 16 => Some(Goal::Cpu(10.0)),
@@ -65,6 +77,9 @@ impl Who {
     fn start(&self, order: &Order) -> anyhow::Result<Box<dyn Peer>> {
         Ok(match self {
             Self::Carillon { program, flags } => Box::new(carillon::start(program, flags, order)?),
+            Self::Across { program, flags, nats } => {
+                Box::new(carillon::start_across(program, flags, nats, order)?)
+            }
             Self::Floor => Box::new(floor::start(order)?),
             Self::Nats(program) => Box::new(foreign::start(nats::Nats::new(order.bytes), program)?),
             Self::Sockudo(program) => Box::new(foreign::start(sockudo::Sockudo::new(order.bytes), program)?),

@@ -3,6 +3,8 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use anyhow::ensure;
+use carillon_devservers::way::Way;
 use clap::ValueEnum;
 
 use crate::cluster::Cluster;
@@ -24,11 +26,19 @@ pub(crate) enum Kind {
     NatsFrozen,
     /// Nothing passes between a gateway and one NATS server, or all of them.
     CutOff,
+    /// Nothing passes between a NATS server and another, or all others.
+    ServersCut,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 5] =
-        [Self::GatewayKilled, Self::NatsKilled, Self::GatewayFrozen, Self::NatsFrozen, Self::CutOff];
+    pub(super) const ALL: [Self; 6] = [
+        Self::GatewayKilled,
+        Self::NatsKilled,
+        Self::GatewayFrozen,
+        Self::NatsFrozen,
+        Self::CutOff,
+        Self::ServersCut,
+    ];
 
     pub(super) fn words(self) -> &'static str {
         match self {
@@ -37,11 +47,17 @@ impl Kind {
             Self::GatewayFrozen => "a gateway frozen",
             Self::NatsFrozen => "a NATS server frozen",
             Self::CutOff => "a gateway cut off from NATS",
+            Self::ServersCut => "NATS servers cut off from each other",
         }
     }
 
     fn is_of_a_gateway(self) -> bool {
-        !matches!(self, Self::NatsKilled | Self::NatsFrozen)
+        !matches!(self, Self::NatsKilled | Self::NatsFrozen | Self::ServersCut)
+    }
+
+    /// Whether ways between parties are needed for it.
+    pub(super) fn cuts(self) -> bool {
+        matches!(self, Self::CutOff | Self::ServersCut)
     }
 
     /// For how long, in milliseconds.
@@ -51,7 +67,7 @@ impl Kind {
             // The others count on a node for two seconds, and nothing waits longer than ten.
             Self::GatewayFrozen if dice.below(4) == 0 => 11_000 + dice.below(2_000),
             Self::GatewayFrozen => 2_500 + dice.below(2_500),
-            Self::NatsFrozen | Self::CutOff => 500 + dice.below(7_000),
+            Self::NatsFrozen | Self::CutOff | Self::ServersCut => 500 + dice.below(7_000),
         }
     }
 }
@@ -81,12 +97,16 @@ pub(super) fn run(
     kinds: &[Kind],
     until: Option<Instant>,
 ) -> anyhow::Result<Vec<Round>> {
-    let kinds = if kinds.is_empty() { &Kind::ALL } else { kinds };
+    let kinds = if kinds.is_empty() { &Kind::ALL[..] } else { kinds };
+    let servers = cluster.nats.urls().len();
+    let kinds: Vec<Kind> =
+        kinds.iter().copied().filter(|&it| it != Kind::ServersCut || servers > 1).collect();
+    ensure!(!kinds.is_empty(), "one NATS server cannot be cut off from others");
     let (mut rounds, mut count) = (Vec::new(), 0);
     thread::sleep(Duration::from_secs(1));
     while count < faults && until.is_none_or(|until| Instant::now() < until) {
         let at_once = if faults - count > 1 && dice.below(3) == 0 { 2 } else { 1 };
-        let round = draw(cluster, dice, kinds, at_once);
+        let round = draw(cluster, dice, &kinds, at_once);
         count += round.len() as u64;
         let began = Instant::now();
         play(cluster, &round)?;
@@ -151,8 +171,8 @@ impl Fault {
             Kind::NatsKilled => cluster.nats.servers()[self.party].kill(),
             Kind::GatewayFrozen => cluster.gateways[self.party].server.pause(),
             Kind::NatsFrozen => cluster.nats.servers()[self.party].pause(),
-            Kind::CutOff => {
-                self.ways(cluster).for_each(crate::way::Way::cut);
+            Kind::CutOff | Kind::ServersCut => {
+                self.ways(cluster).for_each(Way::cut);
                 Ok(())
             }
         }
@@ -164,16 +184,20 @@ impl Fault {
             Kind::NatsKilled => cluster.nats.servers()[self.party].restart(),
             Kind::GatewayFrozen => cluster.gateways[self.party].server.resume(),
             Kind::NatsFrozen => cluster.nats.servers()[self.party].resume(),
-            Kind::CutOff => {
-                self.ways(cluster).for_each(crate::way::Way::mend);
+            Kind::CutOff | Kind::ServersCut => {
+                self.ways(cluster).for_each(Way::mend);
                 Ok(())
             }
         }
     }
 
-    fn ways<'a>(&self, cluster: &'a Cluster) -> impl Iterator<Item = &'a crate::way::Way> {
+    fn ways<'a>(&self, cluster: &'a Cluster) -> Box<dyn Iterator<Item = &'a Way> + 'a> {
         let server = self.server;
+        if self.kind == Kind::ServersCut {
+            return Box::new(cluster.nats.ways(self.party, server.filter(|&server| server != self.party)));
+        }
         let ways = cluster.gateways[self.party].ways.iter().enumerate();
-        ways.filter(move |(number, _)| server.is_none_or(|server| server == *number)).map(|(_, way)| way)
+        let is_cut = move |number: usize| server.is_none_or(|server| server == number);
+        Box::new(ways.filter(move |(number, _)| is_cut(*number)).map(|(_, way)| way))
     }
 }

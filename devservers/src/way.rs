@@ -15,6 +15,7 @@ use std::time::Duration;
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// A way to somewhere.
+#[derive(Debug)]
 pub struct Way {
     /// Where it begins.
     pub address: SocketAddr,
