@@ -85,10 +85,18 @@ pub struct Mesh {
     thread: Option<JoinHandle<()>>,
 }
 
+/// A batch on its way to the mesh's thread.
+struct Queued {
+    to: NodeId,
+    batch: Bytes,
+    /// Where it is charged: to the link of that time, which may be forgotten by when the thread has it.
+    charged: Arc<AtomicUsize>,
+}
+
 /// Where batches for other nodes go in. Clones go to the same mesh.
 #[derive(Clone)]
 pub struct Outbox {
-    queue: mpsc::Sender<(NodeId, Bytes)>,
+    queue: mpsc::Sender<Queued>,
     waiting: Arc<Waiting>,
     bytes_max: usize,
 }
@@ -172,7 +180,7 @@ impl Outbox {
             waiting.fetch_sub(charge, Ordering::Relaxed);
             return Err(batch);
         };
-        permit.send((to, batch.into()));
+        permit.send(Queued { to, batch: batch.into(), charged: waiting });
         Ok(())
     }
 
@@ -198,7 +206,7 @@ async fn run<R: Receiver>(
     client: Client,
     mut presence: watch::Receiver<Presence>,
     mut views: watch::Receiver<Arc<View>>,
-    mut batches: mpsc::Receiver<(NodeId, Bytes)>,
+    mut batches: mpsc::Receiver<Queued>,
     mut stopped: oneshot::Receiver<()>,
 ) {
     let mut datagrams = match client.subscribe(links.subject(links.config.me)).await {
@@ -233,7 +241,7 @@ async fn run<R: Receiver>(
                 if count == 0 {
                     break;
                 }
-                turn.drain(..).for_each(|(to, batch)| links.send(to, batch));
+                turn.drain(..).for_each(|queued| links.send(queued));
             }
             () = sleep_until(wake_at.unwrap_or_else(Instant::now)), if wake_at.is_some() => links.on_time(),
             changed = presence.changed() => {
@@ -337,12 +345,11 @@ impl<R: Receiver> Links<R> {
         self.origin.elapsed().as_millis() as u64
     }
 
-    fn send(&mut self, to: NodeId, batch: Bytes) {
+    fn send(&mut self, Queued { to, batch, charged }: Queued) {
         let charge = batch.len() + BATCH_OVERHEAD_BYTES;
-        let Some(peer) = self.peer(to) else {
-            waiting_for(&self.waiting, to).fetch_sub(charge, Ordering::Relaxed);
-            return;
-        };
+        charged.fetch_sub(charge, Ordering::Relaxed);
+        let Some(peer) = self.peer(to) else { return };
+        peer.waiting.fetch_add(charge, Ordering::Relaxed);
         peer.queue.push_back(batch);
         self.touch(to);
     }

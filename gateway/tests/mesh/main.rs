@@ -6,3 +6,4 @@ mod harness;
 
 mod batches_arrive_once_and_in_order;
 mod nodes_see_each_other_come_and_go;
+mod what_waited_for_a_node_that_went_is_not_counted_when_it_is_back;
