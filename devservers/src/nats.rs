@@ -60,7 +60,7 @@ impl Default for NatsConfig {
 pub struct Nats {
     servers: Vec<Server>,
     ports: Vec<Ports>,
-    /// From each server to each that comes after it, where they can be cut.
+    /// From each server to each other, where they can be cut.
     ways: Vec<(usize, usize, Way)>,
     folder: PathBuf,
     // After the servers: dropped when they have ended.
@@ -118,7 +118,7 @@ impl Nats {
         }
         if config.has_ways {
             for to in 0..config.servers {
-                for from in 0..to {
+                for from in (0..config.servers).filter(|&from| from != to) {
                     nats.ways.push((from, to, Way::to(nats.ports[to].cluster)?));
                 }
             }
@@ -150,7 +150,7 @@ impl Nats {
     pub fn ways(&self, server: usize, other: Option<usize>) -> impl Iterator<Item = &Way> {
         let is_between = move |from: usize, to: usize| {
             other.map_or(from == server || to == server, |other| {
-                (from, to) == (server.min(other), server.max(other))
+                (from, to) == (server, other) || (from, to) == (other, server)
             })
         };
         self.ways.iter().filter(move |(from, to, _)| is_between(*from, *to)).map(|(.., way)| way)

@@ -273,7 +273,7 @@ fn then_flush(link: &mut Link, number: usize, read: io::Result<()>, lost: &mut V
     }
 }
 
-/// Hands a frame on; pings are answered here.
+/// Hands a frame on; pings are answered here, and handed on where they tell of rooms.
 fn answered(
     link: &mut Link,
     frame: Frame<'_>,
@@ -281,7 +281,12 @@ fn answered(
     heard: &mut impl FnMut(usize, &mut Link, Frame<'_>),
 ) {
     match frame {
-        Frame::Ping { stamp, .. } => link.answer_ping(stamp),
+        Frame::Ping { stamp, heads } => {
+            link.answer_ping(stamp);
+            if !heads.is_empty() {
+                heard(number, link, Frame::Ping { stamp, heads });
+            }
+        }
         frame => heard(number, link, frame),
     }
 }
