@@ -164,8 +164,9 @@ impl Gathered {
 
     /// What their subscribers took.
     pub fn memory(&self) -> Memory {
-        // What writes and nothing else keeps nothing for anyone.
-        let servers = self.sides.iter().filter(|side| !matches!(side.who, Who::Floor));
+        // What writes and nothing else keeps nothing for anyone; a second node is the first again.
+        let is_compared = |side: &&Side| !matches!(side.who, Who::Floor | Who::Across { .. });
+        let servers = self.sides.iter().filter(is_compared);
         Memory(servers.map(|side| (side.who.name(), side.bytes_per_subscriber)).collect())
     }
 }
