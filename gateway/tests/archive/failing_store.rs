@@ -4,17 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use arc_swap::ArcSwapOption;
-use carillon_protocol::{ClientId, RoomId, UserId};
-use carillon_storage::{
-    Change, MemberRow, MemoryStore, Partition, Positions, RoomHeads, RoomRow, SentRow, Store, StoreError,
-    StoreResult, StoredEvent, Unfit,
-};
+use carillon_storage::{Change, MemoryStore, Partition, Store, StoreError, StoreResult, Unfit};
 use futures_util::FutureExt;
 use futures_util::future::{self, BoxFuture};
 
+use crate::weak_store::{WeakStore, Weakness};
+
+pub type FailingStore = WeakStore<Failures>;
+
 #[derive(Default)]
-pub struct FailingStore {
-    pub inner: MemoryStore,
+pub struct Failures {
     apply_fails: AtomicBool,
     persist_fails: AtomicBool,
     /// How often something failed.
@@ -25,7 +24,7 @@ pub struct FailingStore {
     refuses: ArcSwapOption<fn(&Change) -> bool>,
 }
 
-impl FailingStore {
+impl Failures {
     pub fn set(&self, apply_fails: bool, persist_fails: bool) {
         self.apply_fails.store(apply_fails, Ordering::SeqCst);
         self.persist_fails.store(persist_fails, Ordering::SeqCst);
@@ -38,18 +37,23 @@ impl FailingStore {
     fn unless<'a>(
         &'a self,
         fails: &AtomicBool,
-        call: impl FnOnce(&'a MemoryStore) -> BoxFuture<'a, StoreResult<()>>,
+        call: impl FnOnce() -> BoxFuture<'a, StoreResult<()>>,
     ) -> BoxFuture<'a, StoreResult<()>> {
         if fails.load(Ordering::SeqCst) {
             self.failures.fetch_add(1, Ordering::SeqCst);
             return future::ready(Err(StoreError::Unavailable("out of order".to_owned()))).boxed();
         }
-        call(&self.inner)
+        call()
     }
 }
 
-impl Store for FailingStore {
-    fn apply(&self, changes: Vec<Change>, archived: Vec<(Partition, u64)>) -> BoxFuture<'_, StoreResult<()>> {
+impl Weakness for Failures {
+    fn apply<'a>(
+        &'a self,
+        store: &'a MemoryStore,
+        changes: Vec<Change>,
+        archived: Vec<(Partition, u64)>,
+    ) -> BoxFuture<'a, StoreResult<()>> {
         let refuses = self.refuses.load_full();
         let is_refused = |change: &Change| refuses.as_ref().is_some_and(|refuses| refuses(change));
         let (refused, taken): (Vec<_>, Vec<_>) = changes.into_iter().partition(is_refused);
@@ -57,62 +61,19 @@ impl Store for FailingStore {
             let unfit = |change| Unfit { change, reason: "not with that in it".to_owned() };
             let unfit = refused.into_iter().map(unfit).collect();
             return async move {
-                self.inner.apply(taken, Vec::new()).await?;
+                store.apply(taken, Vec::new()).await?;
                 Err(StoreError::Unfit(unfit))
             }
             .boxed();
         }
-        self.unless(&self.apply_fails, |inner| inner.apply(taken, archived))
+        self.unless(&self.apply_fails, || store.apply(taken, archived))
+    }
+
+    fn persist<'a>(&'a self, store: &'a MemoryStore) -> BoxFuture<'a, StoreResult<()>> {
+        self.unless(&self.persist_fails, || store.persist())
     }
 
     fn hurry(&self, is_urgent: bool) {
         self.hurries.store(is_urgent, Ordering::SeqCst);
-    }
-
-    fn persist(&self) -> BoxFuture<'_, StoreResult<()>> {
-        self.unless(&self.persist_fails, |inner| inner.persist())
-    }
-
-    fn archived(&self, partitions: Partition) -> BoxFuture<'_, StoreResult<Positions>> {
-        self.inner.archived(partitions)
-    }
-
-    fn room(&self, room: RoomId) -> BoxFuture<'_, StoreResult<Option<RoomRow>>> {
-        self.inner.room(room)
-    }
-
-    fn room_heads(&self, user: UserId, rooms: Vec<RoomId>) -> BoxFuture<'_, StoreResult<RoomHeads>> {
-        self.inner.room_heads(user, rooms)
-    }
-
-    fn members(&self, room: RoomId, after: u64, limit: usize) -> BoxFuture<'_, StoreResult<Vec<MemberRow>>> {
-        self.inner.members(room, after, limit)
-    }
-
-    fn user_rooms(
-        &self,
-        user: UserId,
-        after: Option<RoomId>,
-        limit: usize,
-    ) -> BoxFuture<'_, StoreResult<Vec<RoomId>>> {
-        self.inner.user_rooms(user, after, limit)
-    }
-
-    fn events(
-        &self,
-        room: RoomId,
-        from_seq: u64,
-        limit: usize,
-        bytes_max: usize,
-    ) -> BoxFuture<'_, StoreResult<Vec<StoredEvent>>> {
-        self.inner.events(room, from_seq, limit, bytes_max)
-    }
-
-    fn sent(&self, ids: Vec<(RoomId, UserId, ClientId)>) -> BoxFuture<'_, StoreResult<Vec<Option<SentRow>>>> {
-        self.inner.sent(ids)
-    }
-
-    fn expire_sent(&self, before_ms: u64) -> BoxFuture<'_, StoreResult<()>> {
-        self.inner.expire_sent(before_ms)
     }
 }

@@ -4,6 +4,8 @@
 
 mod failing_store;
 mod harness;
+#[path = "../store/mod.rs"]
+mod weak_store;
 
 mod a_crash_loses_nothing;
 mod a_log_of_another_store_is_refused;

@@ -7,7 +7,7 @@ use carillon_gateway::config::{Config, StoreKind};
 use carillon_gateway::serve::cql_config;
 
 use crate::cluster::Cluster;
-use crate::harness::until;
+use crate::harness::{forgets_soon, until};
 
 const KEYSPACE: &str = "shared";
 
@@ -20,8 +20,7 @@ pub fn on(server: &str) -> impl Fn(&mut Config) {
         config.cql_keyspace = KEYSPACE.parse().unwrap();
         config.cql_timeout_ms = 10_000;
         // Nothing of it from memory.
-        config.room_idle_ms = 100;
-        config.ping_interval_ms = 100;
+        forgets_soon(config);
     }
 }
 

@@ -3,14 +3,13 @@
 use carillon_gateway::config::Config;
 use carillon_protocol::{ClientId, ErrorCode, Frame, RoomId};
 
-use crate::harness::{Client, Node, client_id};
+use crate::harness::{Client, Node, client_id, forgets_soon};
 
 /// Remembers next to nothing, so that the store is asked.
 fn forgetful(config: &mut Config) {
     config.dedupe_ids_kept = 2;
     config.room_events_kept = 2;
-    config.room_idle_ms = 100;
-    config.ping_interval_ms = 100;
+    forgets_soon(config);
 }
 
 fn send(client: &mut Client, room: RoomId, id: ClientId, text: &'static str) -> Frame<'static> {

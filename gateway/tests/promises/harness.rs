@@ -52,10 +52,7 @@ impl Node {
     ) -> Self {
         let (dir, config) = Self::configured(change);
         let data = DataFolder::open(&config.data).unwrap();
-        let segment_bytes = config.log_segment_bytes;
-        let log =
-            FileLogConfig { segment_bytes, ..FileLogConfig::new(data.path().join("log"), config.partitions) };
-        let log = wrap(Arc::new(FileLog::open(log).unwrap()));
+        let log = wrap(Self::file_log(&config, &data));
         let store = Arc::new(EmbeddedStore::open(&data.path().join("store")).unwrap());
         let running = Running::start_on(config.clone(), data, log, store).unwrap();
         Self::over(dir, config, running)
@@ -65,10 +62,16 @@ impl Node {
     pub fn start_over(change: impl FnOnce(&mut Config), store: Arc<dyn Store>) -> Self {
         let (dir, config) = Self::configured(change);
         let data = DataFolder::open(&config.data).unwrap();
-        let log = FileLogConfig::new(data.path().join("log"), config.partitions);
-        let log = Arc::new(FileLog::open(log).unwrap());
+        let log = Self::file_log(&config, &data);
         let running = Running::start_on(config.clone(), data, log, store).unwrap();
         Self::over(dir, config, running)
+    }
+
+    fn file_log(config: &Config, data: &DataFolder) -> Arc<FileLog> {
+        let segment_bytes = config.log_segment_bytes;
+        let log =
+            FileLogConfig { segment_bytes, ..FileLogConfig::new(data.path().join("log"), config.partitions) };
+        Arc::new(FileLog::open(log).unwrap())
     }
 
     fn configured(change: impl FnOnce(&mut Config)) -> (TempDir, Config) {
@@ -138,7 +141,7 @@ impl Node {
         serde_json::from_str(&self.get("/v1/stats").1).unwrap()
     }
 
-    /// Waits until all rooms have left memory; needs a short `room_idle_ms` and `ping_interval_ms`.
+    /// Waits until all rooms have left memory, which they do in time where it [`forgets_soon`].
     pub fn forget_rooms(&self) {
         // What is counted is as of the last tick: let one pass that knows of the rooms.
         std::thread::sleep(Duration::from_millis(3 * self.config.ping_interval_ms));
@@ -437,6 +440,12 @@ impl<Stream: Read + Write> Client<Stream> {
 
 fn is_gone(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe)
+}
+
+/// Rooms leave memory as soon as nobody uses them.
+pub fn forgets_soon(config: &mut Config) {
+    config.room_idle_ms = 100;
+    config.ping_interval_ms = 100;
 }
 
 pub fn create(request: u64, room: RoomId, members: &[u64]) -> Frame<'static> {

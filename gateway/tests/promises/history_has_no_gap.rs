@@ -3,12 +3,11 @@
 use carillon_gateway::config::Config;
 use carillon_protocol::{Event, EventBody, Frame, RoomId};
 
-use crate::harness::{Client, Node, client_id};
+use crate::harness::{Client, Node, client_id, forgets_soon};
 
 fn forgetful(config: &mut Config) {
     config.room_events_kept = 4;
-    config.room_idle_ms = 100;
-    config.ping_interval_ms = 100;
+    forgets_soon(config);
 }
 
 /// Sends so many messages without waiting for each answer.

@@ -6,6 +6,8 @@ mod harness;
 #[path = "../process/mod.rs"]
 mod process;
 mod waiting_store;
+#[path = "../store/mod.rs"]
+mod weak_store;
 
 mod a_device_has_one_session;
 mod a_message_reaches_every_member_once_and_in_order;

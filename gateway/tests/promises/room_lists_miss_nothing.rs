@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use carillon_protocol::frame::{RoomEntry, RoomPage};
 use carillon_protocol::{Frame, RoomId};
 
-use crate::harness::{Client, Node, now_ms};
+use crate::harness::{Client, Node, forgets_soon, now_ms};
 
 struct Page {
     rooms: Vec<RoomEntry<'static>>,
@@ -77,10 +77,7 @@ fn what_is_not_archived_is_there_and_what_was_left_is_not() {
 
 #[test]
 fn a_marker_that_moved_elsewhere_is_a_change() {
-    let mut node = Node::start_with(|config| {
-        config.room_idle_ms = 100;
-        config.ping_interval_ms = 100;
-    });
+    let mut node = Node::start_with(forgets_soon);
     let mut client = node.client(1);
     let rooms: Vec<RoomId> = (0..3).map(|_| client.create_room(&[2])).collect();
     for _ in 0..5 {

@@ -8,7 +8,7 @@ use carillon_gateway::config::Config;
 use carillon_protocol::{EventBody, Frame, RoomId};
 use proptest::prelude::*;
 
-use crate::harness::{Client, Node, user};
+use crate::harness::{Client, Node, forgets_soon, user};
 
 const USERS: u64 = 4;
 const ROOMS: usize = 3;
@@ -78,8 +78,7 @@ impl Model {
 
 fn config(config: &mut Config) {
     config.room_events_kept = 2;
-    config.room_idle_ms = 100;
-    config.ping_interval_ms = 100;
+    forgets_soon(config);
     config.inbox_limit = 2;
 }
 

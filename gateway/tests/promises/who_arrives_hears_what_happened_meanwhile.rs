@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
+use carillon_gateway::config::Config;
 use carillon_protocol::{Frame, RoomId};
 use tokio::sync::watch;
 
-use crate::harness::{Client, Node, until};
-use crate::waiting_store::{Kept, WaitingStore};
+use crate::harness::{Client, Node, forgets_soon, until};
+use crate::waiting_store::{Kept, waiting_store};
 
 /// Waits until the client is told that all these rooms stand at `seq`, by events or by pings.
 fn hears_of_all(client: &mut Client, rooms: &[RoomId], seq: u64) {
@@ -26,15 +27,19 @@ fn hears_of_all(client: &mut Client, rooms: &[RoomId], seq: u64) {
     });
 }
 
+/// A node whose store keeps to itself what it is told to, and for which a room of three is a large one.
+fn start() -> (Node, watch::Sender<Kept>) {
+    let (keep, kept) = watch::channel(Kept::Nothing);
+    let change = |config: &mut Config| {
+        forgets_soon(config);
+        config.inbox_limit = 2;
+    };
+    (Node::start_over(change, waiting_store(kept)), keep)
+}
+
 #[test]
 fn in_a_room_whose_home_had_answered_before() {
-    let (keep, kept) = watch::channel(Kept::Nothing);
-    let change = |config: &mut carillon_gateway::config::Config| {
-        config.inbox_limit = 2;
-        config.room_idle_ms = 100;
-        config.ping_interval_ms = 100;
-    };
-    let node = Node::start_over(change, WaitingStore::new(kept));
+    let (node, keep) = start();
     let mut owner = node.client(1);
     // Of several rooms some have another shard for a home than the one that is kept waiting for.
     let rooms: Vec<RoomId> = (0..8).map(|_| owner.create_room(&[2, 3])).collect();
@@ -59,13 +64,7 @@ fn in_a_room_whose_home_had_answered_before() {
 /// A store that fails at that moment makes the session hear of it later, not never.
 #[test]
 fn once_its_rooms_can_be_read_again() {
-    let (keep, kept) = watch::channel(Kept::Nothing);
-    let change = |config: &mut carillon_gateway::config::Config| {
-        config.inbox_limit = 2;
-        config.room_idle_ms = 100;
-        config.ping_interval_ms = 100;
-    };
-    let node = Node::start_over(change, WaitingStore::new(kept));
+    let (node, keep) = start();
     let mut owner = node.client(1);
     let room = owner.create_room(&[2, 3]);
     node.forget_rooms();

@@ -4,13 +4,12 @@
 use carillon_gateway::config::Config;
 use carillon_protocol::RoomId;
 
-use crate::harness::{Client, Node, until};
+use crate::harness::{Client, Node, forgets_soon, until};
 
 fn config(inbox_limit: usize) -> impl FnOnce(&mut Config) {
     move |config| {
         config.inbox_limit = inbox_limit;
-        config.room_idle_ms = 100;
-        config.ping_interval_ms = 100;
+        forgets_soon(config);
     }
 }
 

@@ -14,6 +14,8 @@ mod log;
 mod node;
 mod random;
 mod store;
+#[path = "../store/mod.rs"]
+mod weak_store;
 mod world;
 mod writer;
 

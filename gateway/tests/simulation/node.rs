@@ -565,13 +565,13 @@ impl World {
         sim.wanted.extend(rooms.iter().copied());
         let mut futures: Vec<LocalBoxFuture<'static, Done>> = Vec::new();
         for (room, take) in rooms {
-            let store = Arc::new(store.clone());
+            let store = Arc::clone(&store);
             futures.push(Box::pin(
                 async move { Done::Room(room, take, reading::room(store, room, kept).await) },
             ));
         }
         for (to, page) in pages {
-            let store = Arc::new(store.clone());
+            let store = Arc::clone(&store);
             futures.push(Box::pin(async move {
                 let refused = |_| Reply::Frame(Refusal::later(ErrorCode::UNAVAILABLE).frame(page.request));
                 Done::Page(to, reading::page(store, page).await.unwrap_or_else(refused))
@@ -580,7 +580,6 @@ impl World {
         if !sim.looking_up && !sim.home.wants.lookups.is_empty() {
             sim.looking_up = true;
             let (lookups, take) = (std::mem::take(&mut sim.home.wants.lookups), sim.home.takes());
-            let store = Arc::new(store);
             futures.push(Box::pin(async move { Done::Found(take, reading::look_up(store, lookups).await) }));
         }
         let life = self.nodes[n].life;

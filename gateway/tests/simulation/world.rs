@@ -13,7 +13,7 @@ use carillon_gateway::follow::changes::{add_changes, last_only};
 use carillon_gateway::home::stored_entry;
 use carillon_gateway::log::{Partition, Positions, record};
 use carillon_protocol::{ClientId, Frame, RoomId, UserId};
-use carillon_storage::{MemoryStore, Store};
+use carillon_storage::Store;
 use futures_util::FutureExt;
 
 use super::checker::Checker;
@@ -170,7 +170,7 @@ impl World {
         let is_shared = random.chance(50);
         let shards = random.between(1, 2) as u16;
         let archive = |owner| Archive {
-            store: SlowStore(Arc::new(MemoryStore::new())),
+            store: SlowStore::default(),
             count: vec![0; usize::from(PARTITIONS)],
             applied: vec![0; usize::from(PARTITIONS)],
             stalled_until: 0,
@@ -797,7 +797,7 @@ impl World {
     fn check_unread(&self, room: RoomId, user: UserId) -> Result<(), String> {
         let right = self.checker.unread(room, user);
         for (index, archive) in self.archives.iter().enumerate() {
-            let heads = archive.store.0.room_heads(user, vec![room]).now_or_never().unwrap().unwrap();
+            let heads = archive.store.inner.room_heads(user, vec![room]).now_or_never().unwrap().unwrap();
             let stored = heads.into_iter().next().flatten();
             let unread = stored.map(|(head, row)| stored_entry(room, head, &row).entry.unread);
             if unread != right {
