@@ -11,7 +11,7 @@
 //!
 //! Nothing of this is needed for what is true: a node that is late, or wrong about the view, is stopped by the log's fence.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::view::{NodeId, View};
 use super::{Peers, Target, wire};
+use crate::follow::share::has_all;
 use crate::home::ledger::Gone;
 use crate::log::{Batch, HomeLog, LogError, TakenOver};
 use crate::mailbox::Mailbox;
@@ -113,7 +114,7 @@ pub struct Homes {
     /// Take-overs that wait for the home before.
     releases: HashMap<Partition, oneshot::Sender<()>>,
     /// Partitions of ours whose users not every node has announced.
-    incomplete: HashMap<Partition, Announced>,
+    incomplete: BTreeMap<Partition, Announced>,
     /// How many roll calls there were.
     calls: u64,
     /// Where the log stood at each of the last notes, where this node was the home.
@@ -142,7 +143,7 @@ impl Homes {
             gone,
             standing,
             releases: HashMap::new(),
-            incomplete: HashMap::new(),
+            incomplete: BTreeMap::new(),
             calls: 0,
             noted: VecDeque::new(),
             node,
@@ -205,7 +206,6 @@ impl Homes {
         let (old, new) = (nodes_of(&before), nodes_of(&view));
         let others = |nodes: &HashSet<NodeId>| nodes.iter().copied().filter(|&node| node != me).collect();
         let come: Arc<[NodeId]> = others(&(&new - &old));
-        let waited_for: Vec<Partition> = self.incomplete.keys().copied().collect();
         let rehomed: Vec<Partition> =
             (0..view.partitions()).filter(|&it| before.home_of(it) != view.home_of(it)).collect();
         for &partition in &rehomed {
@@ -220,6 +220,8 @@ impl Homes {
         }
         self.node.route.follow(&view);
         let (route, is_rehomed) = (&self.node.route, |partition| rehomed.binary_search(&partition).is_ok());
+        let waited_for =
+            self.incomplete.keys().copied().filter(|&partition| !is_rehomed(partition)).collect();
         self.node.presence.forget(|user| {
             let partition = route.partition_of_user(user);
             is_rehomed(partition) || view.home_of(partition) != Some(me)
@@ -231,8 +233,7 @@ impl Homes {
         self.tell_all(|| Message::Rehomed(Arc::clone(&all))).await;
         let mine = rehomed.iter().copied().filter(|&partition| view.home_of(partition) == Some(me));
         self.call_roll(others(&new), mine.collect()).await;
-        let waited_for = waited_for.into_iter().filter(|it| self.incomplete.contains_key(it));
-        self.call_roll(come, waited_for.collect()).await;
+        self.call_roll(come, waited_for).await;
         self.complete();
         // Who comes anew cannot know who was the home; it would be the one that would be without it.
         let before = if before.nodes().is_empty() {
@@ -454,12 +455,8 @@ async fn try_take_over(
     let last = log.last();
     match &node.share {
         Some(share) => share.wait_until_archived(&last).await,
-        None => {
-            let is_there =
-                |applied: &Positions| applied.iter().zip(&last).all(|(applied, last)| applied >= last);
-            // The archiver ends only with the node.
-            let _ = node.archived.clone().wait_for(is_there).await;
-        }
+        // The archiver ends only with the node.
+        None => drop(node.archived.clone().wait_for(|applied| has_all(applied, &last)).await),
     }
     let mut after = last;
     after[usize::from(partition)] = over.delivered.min(over.position);

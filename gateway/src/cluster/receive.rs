@@ -7,6 +7,7 @@ use carillon_storage::Partition;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::homes::Event;
+use super::mesh::Receiver as _;
 use super::view::NodeId;
 use super::{Target, mesh, wire};
 use crate::directory::ShardSet;
@@ -44,7 +45,7 @@ impl Receiver {
     /// Takes a batch, unless what came before still waits.
     fn take(&mut self, from: NodeId, batch: &[u8]) -> bool {
         let Some(node) = self.node.get().map(Arc::clone) else { return false };
-        if !self.hand_on() {
+        if !self.flush() {
             return false;
         }
         for message in wire::messages(batch) {
@@ -54,19 +55,6 @@ impl Receiver {
             }
         }
         true
-    }
-
-    fn hand_on(&mut self) -> bool {
-        let mut is_empty = true;
-        for (waiting, mailbox) in self.waiting.iter_mut().zip(self.mailboxes.iter()) {
-            if !waiting.is_empty()
-                && let Err(batch) = mailbox.send(std::mem::take(waiting))
-            {
-                *waiting = batch;
-                is_empty = false;
-            }
-        }
-        is_empty
     }
 
     fn sort(&mut self, node: &Node, target: Target, message: Message) {
@@ -142,7 +130,16 @@ impl mesh::Receiver for Receiver {
     }
 
     fn flush(&mut self) -> bool {
-        self.hand_on()
+        let mut is_empty = true;
+        for (waiting, mailbox) in self.waiting.iter_mut().zip(self.mailboxes.iter()) {
+            if !waiting.is_empty()
+                && let Err(batch) = mailbox.send(std::mem::take(waiting))
+            {
+                *waiting = batch;
+                is_empty = false;
+            }
+        }
+        is_empty
     }
 }
 

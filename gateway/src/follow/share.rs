@@ -81,11 +81,11 @@ impl Share {
     pub async fn wait_until_archived(&self, last: &Positions) {
         let _waiting = Waiting::new(self);
         let mut applied = self.applied.subscribe();
-        let has_all = |applied: &Positions| applied.iter().zip(last).all(|(applied, last)| applied >= last);
+        let is_there = |applied: &Positions| has_all(applied, last);
         // It closes only with the node.
-        if timeout(HELP_AFTER, applied.wait_for(has_all)).await.is_err() {
+        if timeout(HELP_AFTER, applied.wait_for(is_there)).await.is_err() {
             let _help = Help::new(self, behind(&applied.borrow(), last));
-            let _ = applied.wait_for(has_all).await;
+            let _ = applied.wait_for(is_there).await;
         }
     }
 
@@ -117,6 +117,11 @@ pub(super) fn raise(applied: &watch::Sender<Positions>, archived: &Positions) {
         }
         is_news
     });
+}
+
+/// Whether a store that has everything up to `applied` has all up to `last`.
+pub fn has_all(applied: &Positions, last: &Positions) -> bool {
+    applied.iter().zip(last).all(|(applied, last)| applied >= last)
 }
 
 fn behind(applied: &Positions, last: &Positions) -> Vec<Partition> {

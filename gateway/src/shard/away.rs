@@ -383,12 +383,10 @@ impl Shard {
         self.tidy_expected(partitions);
         let route = self.node.route.clone();
         self.interest_away.retain(|&room, _| route.home_of_room(room).node == route.me);
-        let elsewhere = |partition| {
-            let home = partitions.contains(&partition).then(|| route.home_of(partition));
-            home.filter(|home| home.node != route.me)
-        };
-        self.announce_all(elsewhere);
-        self.tell_interests(|partition| partitions.contains(&partition).then(|| route.home_of(partition)));
+        let home_of =
+            |partition| partitions.binary_search(&partition).is_ok().then(|| route.home_of(partition));
+        self.announce_all(|partition| home_of(partition).filter(|home| home.node != route.me));
+        self.tell_interests(home_of);
     }
 
     /// The home of partitions asks who is here.

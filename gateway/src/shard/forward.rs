@@ -114,6 +114,13 @@ impl Shard {
         self.remembered.queue.drain(..count);
     }
 
+    /// To the homes of these users, all of them other nodes.
+    fn pass_on_to_homes(&mut self, users: &[UserId], from: NodeId, hops: u8, message: &Message) {
+        for (home, users) in by_home(&self.node.route, users) {
+            self.pass_on(home, from, hops, with_users(message, users.into()));
+        }
+    }
+
     /// Something for users who live here, or whose home has moved meanwhile.
     /// `has_waited` says whether it has waited here for nodes to agree who that is.
     pub(super) fn forwarded(&mut self, from: NodeId, hops: u8, message: Message, has_waited: bool) {
@@ -128,9 +135,7 @@ impl Shard {
                 Done::ForwardAgain(from, hops, message)
             });
         } else if !others.is_empty() && hops < HOPS_MAX {
-            for (home, users) in by_home(&self.node.route, &others) {
-                self.pass_on(home, from, hops + 1, with_users(&message, users.into()));
-            }
+            self.pass_on_to_homes(&others, from, hops + 1, &message);
         }
         if !mine.is_empty() {
             self.forward(from, with_users(&message, mine.into()));
@@ -194,11 +199,9 @@ impl Shard {
             self.outgoing.push_node(node, with_users(&message, users.into()));
         }
         // Where users have another home by now, this one may have forgotten them before it was asked: in that order.
-        for (home, users) in by_home(&self.node.route, &users) {
-            if home != me {
-                self.pass_on(home, from, 1, with_users(&message, users.into()));
-            }
-        }
+        let is_elsewhere = |user: &UserId| self.node.route.home_of_user(*user).node != me;
+        let moved: Vec<UserId> = users.iter().copied().filter(is_elsewhere).collect();
+        self.pass_on_to_homes(&moved, from, 1, &message);
         if from != me {
             let shards = self.node.directory.shards_of(&users);
             self.send_to_all(shards, message);

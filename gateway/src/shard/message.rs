@@ -135,7 +135,7 @@ pub enum Message {
     Announced(NodeId, Partition, u64),
     /// A node has released a partition, which its next home may take without waiting.
     Released(NodeId, Partition),
-    /// Homes are elsewhere than before: of these partitions.
+    /// Homes are elsewhere than before: of these partitions, in order.
     Rehomed(std::sync::Arc<[Partition]>),
     /// A node is not there any more: what was on its way to it goes to the homes that there are now.
     PeerGone(NodeId),
@@ -166,7 +166,7 @@ pub struct RollCall {
     pub shards: u16,
     /// Larger than those of earlier calls.
     pub number: u64,
-    /// Which partitions.
+    /// Which partitions, in order.
     pub partitions: std::sync::Arc<[Partition]>,
 }
 
@@ -174,7 +174,7 @@ impl RollCall {
     /// Where what is said of a partition goes to, if it is one of those.
     pub fn place_of(&self, partition: Partition) -> Option<Place> {
         let shard = partition.checked_rem(self.shards)?;
-        self.partitions.contains(&partition).then_some(Place { node: self.home, shard })
+        self.partitions.binary_search(&partition).is_ok().then_some(Place { node: self.home, shard })
     }
 }
 
