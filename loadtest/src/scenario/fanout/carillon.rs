@@ -1,10 +1,13 @@
 //! Carillon itself: one room, its members all connected; the first is the sender.
 
+use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::bail;
 use carillon_protocol::{EventBody, Frame, RoomId};
+use rustls::ClientConfig;
 use uuid::Uuid;
 
 use super::peer::{LISTEN, Peer};
@@ -57,14 +60,20 @@ enum Nodes {
     Two(Cluster),
 }
 
+fn all_flags(flags: &[String]) -> Vec<String> {
+    FLAGS.map(str::to_owned).into_iter().chain(flags.iter().cloned()).collect()
+}
+
+fn place_at(address: SocketAddr, tls: Option<Arc<ClientConfig>>, signer: Signer, order: &Order) -> Place {
+    Place { address, others: Vec::new(), transport: order.transport, tls, signer }
+}
+
 /// Starts it, on one shard.
 pub(super) fn start(program: &Path, flags: &[String], order: &Order) -> anyhow::Result<Carillon> {
-    let flags: Vec<_> = FLAGS.map(str::to_owned).into_iter().chain(flags.iter().cloned()).collect();
+    let flags = all_flags(flags);
     let gateway = cores::on_server_core(|| Gateway::start(program, order.is_tls, &flags))?;
-    let signer = Signer::open(&gateway.key())?;
     let tls = gateway.tls.map(Trust::config).transpose()?;
-    let place =
-        Place { address: gateway.address, others: Vec::new(), transport: order.transport, tls, signer };
+    let place = place_at(gateway.address, tls, Signer::open(&gateway.key())?, order);
     Carillon::of(Nodes::Alone(gateway), place.clone(), place, order)
 }
 
@@ -75,23 +84,17 @@ pub(super) fn start_across(
     nats: &Path,
     order: &Order,
 ) -> anyhow::Result<Carillon> {
-    let flags: Vec<_> = FLAGS.map(str::to_owned).into_iter().chain(flags.iter().cloned()).collect();
     let config = ClusterConfig {
         program: program.to_owned(),
         nats: Some(nats.to_owned()),
         gateways: 2,
         servers: 1,
-        flags,
+        flags: all_flags(flags),
         has_ways: false,
     };
     let cluster = cores::on_server_core(|| Cluster::start(&config))?;
-    let place = |number: usize| Place {
-        address: cluster.gateways[number].address,
-        others: Vec::new(),
-        transport: order.transport,
-        tls: None,
-        signer: cluster.signer.clone(),
-    };
+    let place =
+        |number: usize| place_at(cluster.gateways[number].address, None, cluster.signer.clone(), order);
     let (sender, others) = (place(0), place(1));
     Carillon::of(Nodes::Two(cluster), sender, others, order)
 }
