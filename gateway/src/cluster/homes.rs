@@ -11,6 +11,7 @@
 //!
 //! Nothing of this is needed for what is true: a node that is late, or wrong about the view, is stopped by the log's fence.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -111,8 +112,8 @@ pub struct Homes {
     gone: mpsc::UnboundedSender<Gone>,
     /// How this node stands in the cluster.
     standing: watch::Sender<Standing>,
-    /// Take-overs that wait for the home before.
-    releases: HashMap<Partition, oneshot::Sender<()>>,
+    /// Take-overs that wait for the home before, and which node that is.
+    releases: HashMap<Partition, (NodeId, oneshot::Sender<()>)>,
     /// Partitions of ours whose users not every node has announced.
     incomplete: BTreeMap<Partition, Announced>,
     /// How many roll calls there were.
@@ -273,9 +274,9 @@ impl Homes {
     }
 
     fn start_taking(&mut self, partition: Partition, before: Option<NodeId>, after: Duration) {
-        let released = before.map(|_| {
+        let released = before.map(|before| {
             let (release, released) = oneshot::channel();
-            self.releases.insert(partition, release);
+            self.releases.insert(partition, (before, release));
             released
         });
         let (log, node) = (Arc::clone(&self.log), Arc::clone(&self.node));
@@ -345,9 +346,12 @@ impl Homes {
                     self.complete();
                 }
             }
-            Event::Released(_, partition) => {
-                if let Some(release) = self.releases.remove(&partition) {
-                    let _ = release.send(());
+            // Others have nothing of it, and say so too: that is no reason to fence the one that has.
+            Event::Released(node, partition) => {
+                if let Entry::Occupied(waiting) = self.releases.entry(partition)
+                    && waiting.get().0 == node
+                {
+                    let _ = waiting.remove().1.send(());
                 }
             }
             // What it was asked, or has answered, may be lost.
