@@ -216,6 +216,7 @@ fn shared(shards: u16, store: MemoryStore) -> shard::Node {
         archived: watch::channel(vec![0; usize::from(PARTITIONS)]).1,
         share: None,
         archiving: watch::channel(ArchiveStatus::default()).1,
+        counting: None,
         stats: NodeStats::new(shards),
         config: Arc::new(config),
     }

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail, ensure};
 
+use crate::cql::CqlConfig;
 use crate::find;
 use crate::process::Spec;
 
@@ -59,13 +60,14 @@ pub(crate) struct Ports {
     pub(crate) tls_storage: u16,
 }
 
-/// A server in `folder`, with a heap of so many mebibytes and these lines more in its configuration.
-pub(crate) fn spec(folder: &Path, ports: Ports, heap_mib: u32, more_yaml: &str) -> anyhow::Result<Spec> {
+/// A server in `folder`.
+pub(crate) fn spec(folder: &Path, ports: Ports, config: &CqlConfig) -> anyhow::Result<Spec> {
+    let heap_mib = config.heap_mib;
     let program = find::program("JAVA", "java", "Java 17, for example Debian's openjdk-17-jre-headless")?;
     let jars = jars()?;
     let conf = folder.join("conf");
     fs::create_dir_all(&conf)?;
-    fs::write(conf.join("cassandra.yaml"), configuration(folder, ports) + more_yaml)?;
+    fs::write(conf.join("cassandra.yaml"), configuration(folder, ports, config))?;
     fs::write(conf.join("logback.xml"), LOGBACK)?;
     let mut args: Vec<OsString> = vec![
         format!("-Xms{heap_mib}M").into(),
@@ -96,9 +98,14 @@ const LOGBACK: &str = r#"<configuration>
 </configuration>
 "#;
 
-fn configuration(folder: &Path, ports: Ports) -> String {
+fn configuration(folder: &Path, ports: Ports, config: &CqlConfig) -> String {
     let Ports { cql, storage, tls_storage } = ports;
-    let folder = folder.display();
+    let (folder, more) = (folder.display(), &config.cassandra_yaml);
+    let sync = if config.syncs_before_it_acknowledges {
+        "commitlog_sync: batch"
+    } else {
+        "commitlog_sync: periodic\ncommitlog_sync_period: 10000ms"
+    };
     format!(
         "cluster_name: carillon\n\
          num_tokens: 16\n\
@@ -108,8 +115,7 @@ fn configuration(folder: &Path, ports: Ports) -> String {
          saved_caches_directory: \"{folder}/caches\"\n\
          hints_directory: \"{folder}/hints\"\n\
          cdc_raw_directory: \"{folder}/cdc\"\n\
-         commitlog_sync: periodic\n\
-         commitlog_sync_period: 10000ms\n\
+         {sync}\n\
          listen_address: 127.0.0.1\n\
          rpc_address: 127.0.0.1\n\
          native_transport_port: {cql}\n\
@@ -118,7 +124,8 @@ fn configuration(folder: &Path, ports: Ports) -> String {
          endpoint_snitch: SimpleSnitch\n\
          authenticator: AllowAllAuthenticator\n\
          authorizer: AllowAllAuthorizer\n\
-         seed_provider:\n  - class_name: org.apache.cassandra.locator.SimpleSeedProvider\n    parameters:\n      - seeds: \"127.0.0.1:{storage}\"\n"
+         seed_provider:\n  - class_name: org.apache.cassandra.locator.SimpleSeedProvider\n    parameters:\n      - seeds: \"127.0.0.1:{storage}\"\n\
+         {more}"
     )
 }
 

@@ -30,11 +30,18 @@ pub struct CqlConfig {
     pub cassandra: bool,
     /// Lines to add to Cassandra's configuration.
     pub cassandra_yaml: String,
+    /// It acknowledges what is on the disk; otherwise one that is killed forgets what it acknowledged last.
+    pub syncs_before_it_acknowledges: bool,
 }
 
 impl Default for CqlConfig {
     fn default() -> Self {
-        Self { heap_mib: 768, cassandra: false, cassandra_yaml: String::new() }
+        Self {
+            heap_mib: 768,
+            cassandra: false,
+            cassandra_yaml: String::new(),
+            syncs_before_it_acknowledges: false,
+        }
     }
 }
 
@@ -69,7 +76,7 @@ impl Cql {
         let folder = folder()?;
         let [cql, storage, tls_storage] = ports::free()?;
         let ports = Ports { cql, storage, tls_storage };
-        let spec = cassandra::spec(folder.path(), ports, config.heap_mib, &config.cassandra_yaml)?;
+        let spec = cassandra::spec(folder.path(), ports, config)?;
         let mut cql = Self { running: Running::Cassandra(Server::start(spec)?), port: cql, folder };
         cql.wait_until_ready()?;
         Ok(cql)
@@ -92,7 +99,7 @@ impl Cql {
 
     fn start_scylla(engine: PathBuf, config: &CqlConfig) -> anyhow::Result<Self> {
         let [port] = ports::free()?;
-        let container = Container::start(engine, port, config.heap_mib)?;
+        let container = Container::start(engine, port, config)?;
         let mut cql = Self { running: Running::Scylla(container), port, folder: folder()? };
         cql.wait_until_ready()?;
         Ok(cql)
@@ -223,11 +230,14 @@ struct Container {
 }
 
 impl Container {
-    fn start(engine: PathBuf, port: u16, memory_mib: u32) -> anyhow::Result<Self> {
+    fn start(engine: PathBuf, port: u16, config: &CqlConfig) -> anyhow::Result<Self> {
         let mut command = Command::new(&engine);
         command.args(["run", "--detach", "--publish", &format!("127.0.0.1:{port}:9042"), IMAGE]);
         command.args(["--smp", "1", "--overprovisioned", "1", "--developer-mode", "1"]);
-        let output = output(command.arg("--memory").arg(format!("{memory_mib}M")))?;
+        if config.syncs_before_it_acknowledges {
+            command.args(["--commitlog-sync", "batch"]);
+        }
+        let output = output(command.arg("--memory").arg(format!("{}M", config.heap_mib)))?;
         let id = String::from_utf8(output.stdout)?.trim().to_owned();
         Ok(Self { engine, id })
     }

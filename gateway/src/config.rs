@@ -271,6 +271,11 @@ table::settings! {
         /// many messages changed, and badges later.
         counters_interval_ms: u64 = 5_000, within 100..=600_000;
 
+        /// How much of the time counters may take, in percent, in small pieces with rests between them: about as much of what the
+        /// servers can do. Where more has changed than that counts in an interval, badges come later, as
+        /// `counters.lag_ms` of `/v1/stats` says; it does not hold while the log is more than half full.
+        counters_time_percent: u64 = 10, within 1..=100;
+
         /// File with the certificates, in PEM, that the servers' own must lead up to. Set, all is said over TLS.
         cql_tls_ca: Option<PathBuf> = None;
     }

@@ -6,6 +6,7 @@
 use serde_json::json;
 
 use crate::auth::Keys;
+use crate::follow::counters::CountersStatus;
 use crate::health::{self, Health};
 use crate::shard::Node;
 use carillon_storage::CqlStatus;
@@ -151,10 +152,24 @@ fn stats(node: &Node) -> serde_json::Value {
             "last_error": archiving.last_error,
         }),
     );
+    if let Some(counting) = &node.counting {
+        stats.insert("counters".into(), counters_stats(&counting.borrow()));
+    }
     if let Some(store) = &node.cql {
         stats.insert("store".into(), store_stats(&store.status()));
     }
     stats.into()
+}
+
+/// How late the counters of unread messages are.
+fn counters_stats(status: &CountersStatus) -> serde_json::Value {
+    let lag_ms = status.waiting_since.map_or(0, |since| since.elapsed().as_millis() as u64);
+    json!({
+        "lag_ms": lag_ms,
+        "rooms_waiting": status.rooms_waiting,
+        "rooms_suspect": status.rooms_suspect,
+        "updates": status.updates,
+    })
 }
 
 /// Requests to the store's servers, by kind.

@@ -25,7 +25,7 @@ use crate::cluster::view::NodeId;
 use crate::config::{Config, StoreKind};
 use crate::directory::{Directory, SHARDS_MAX};
 use crate::follow::archive::{ArchiveStatus, Archiver};
-use crate::follow::counters::UnreadCounters;
+use crate::follow::counters::{CountersConfig, UnreadCounters};
 use crate::follow::dead_letters::DeadLetters;
 use crate::follow::share::Share;
 use crate::limits::Admission;
@@ -198,18 +198,22 @@ impl Running {
         };
         let counters = match counting.zip(counted) {
             Some((store, counted)) => {
-                let bounds =
-                    (config.counters_members_max, Duration::from_millis(config.counters_interval_ms));
+                let how = CountersConfig {
+                    members_max: config.counters_members_max,
+                    interval: Duration::from_millis(config.counters_interval_ms),
+                    time_percent: config.counters_time_percent as u32,
+                };
                 let applied = followed.archived.clone();
-                let counters = UnreadCounters::new(Arc::clone(&log), store, bounds, applied, counted);
+                let counters = UnreadCounters::new(Arc::clone(&log), store, how, applied, counted);
                 let counters = match of_share.zip(followed.share.as_ref()) {
                     Some((log, share)) => counters.of_homes(log, share.wanted()),
                     None => counters,
                 };
-                Some(run_counters(counters)?)
+                Some((counters.status(), run_counters(counters)?))
             }
             None => None,
         };
+        let (counting, counters) = counters.unzip();
         let (mailboxes, polls) = mailboxes(&config, shards).map_err(system("start a shard"))?;
         let joining = match &shared {
             Some((me, _)) => Some(Joining::start(&config, *me, shards, Arc::clone(&mailboxes))?),
@@ -230,6 +234,7 @@ impl Running {
             cql,
             archived: followed.archived,
             archiving: followed.archiving,
+            counting,
             share: followed.share,
             config,
         });

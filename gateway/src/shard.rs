@@ -47,6 +47,7 @@ use crate::connections::{Connections, Key};
 use crate::deliver::Local;
 use crate::directory::{Directory, ShardSet};
 use crate::follow::archive::ArchiveStatus;
+use crate::follow::counters::CountersStatus;
 use crate::follow::share::Share;
 use crate::home::lane::LaneId;
 use crate::home::{Home, Sealed};
@@ -105,6 +106,8 @@ pub struct Node {
     pub share: Option<Arc<Share>>,
     /// How archiving is going.
     pub archiving: watch::Receiver<ArchiveStatus>,
+    /// How counting unread messages is going, where it is done.
+    pub counting: Option<watch::Receiver<CountersStatus>>,
     /// Where the users who live here are, of other nodes.
     pub presence: Presence,
     /// The other nodes, where there may be any.

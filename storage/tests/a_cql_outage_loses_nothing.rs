@@ -9,7 +9,7 @@ mod harness;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use carillon_devservers::Cql as Server;
+use carillon_devservers::{Cql as Server, CqlConfig as ServerConfig};
 use carillon_storage::{
     Change, CqlConfig, CqlStore, MemberRow, MemoryStore, Positions, RoomRow, Store, StoreError, StoredEvent,
     apply_schema,
@@ -103,18 +103,17 @@ async fn apply_in_the_end(store: &CqlStore, (changes, archived): Chunk) -> usize
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn frozen_killed_and_written_by_an_old_home() {
-    let mut server = Server::start().unwrap();
+    let as_it_is_killed = ServerConfig { syncs_before_it_acknowledges: true, ..ServerConfig::default() };
+    let mut server = Server::start_as(&as_it_is_killed).unwrap();
     let config = CqlConfig { timeout: Duration::from_secs(20), ..keyspace_at(&server.address()) };
     apply_schema(&config, 1).await.unwrap();
     let config = CqlConfig { timeout: Duration::from_millis(700), ..config };
     let (store, old_home) =
         (CqlStore::open(config.clone()).await.unwrap(), CqlStore::open(config).await.unwrap());
     let memory = MemoryStore::new();
-    let turn = tokio::sync::Mutex::new(());
     let (applied, failures) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let archive = async {
         for n in 0..45 {
-            let _turn = turn.lock().await;
             failures.fetch_add(apply_in_the_end(&store, chunk(n)).await, Ordering::Relaxed);
             let (changes, archived) = chunk(n);
             memory.apply(changes, archived).await.unwrap();
@@ -140,12 +139,7 @@ async fn frozen_killed_and_written_by_an_old_home() {
             tokio::time::sleep(Duration::from_millis(1500)).await;
             server.resume().unwrap();
             reached(kill_at).await;
-            // A server that syncs its commit log now and then forgets what it acknowledged in the last tenth of a second
-            // before it is killed.
-            let quiet = turn.lock().await;
-            tokio::time::sleep(Duration::from_millis(500)).await;
             server.kill().unwrap();
-            drop(quiet);
             tokio::task::block_in_place(|| server.restart().unwrap());
         }
     };

@@ -19,6 +19,7 @@ use carillon_gateway::auth::Keys;
 use carillon_gateway::config::Config;
 use carillon_gateway::follow::archive::Archiver;
 use carillon_gateway::follow::changes::{add_changes, last_only};
+use carillon_gateway::follow::counters::{CountersConfig, UnreadCounters};
 use carillon_gateway::follow::dead_letters::DeadLetters;
 use carillon_gateway::log::{Batch, Log, MemoryLog, Record, record};
 use carillon_gateway::serve::Running;
@@ -32,6 +33,7 @@ use scylla::client::session_builder::SessionBuilder;
 use scylla::statement::batch::{Batch as CqlBatch, BatchType};
 use scylla::statement::prepared::PreparedStatement;
 use scylla::value::CqlTimestamp;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -56,6 +58,8 @@ const LIVE_ROUNDS: u32 = 4;
 const LIVE_BEFORE: Duration = Duration::from_secs(2);
 /// with such a pause after each answer.
 const LIVE_EVERY: Duration = Duration::from_millis(4);
+/// Messages of a turn in which counters are kept, as many times as in others: they are updated every few seconds.
+const COUNTED_TIMES: u64 = 8;
 
 fn main() -> Result<()> {
     let mut args = std::env::args().skip(1);
@@ -103,7 +107,7 @@ async fn measure(address: &str, messages: u64, rooms: u64, rounds: u32) -> Resul
     let other = Arc::new(CqlStore::open(keyspace(address, "live".to_owned()).await?).await?);
     archive(log(messages, rooms, 0).await?, Arc::clone(&other)).await?;
     live(&other, messages, rooms).await?;
-    count(&store, rooms).await?;
+    count(address, messages, rooms, rounds).await?;
     for kind in store.status().kinds.iter().filter(|kind| kind.count > 0) {
         println!(
             "{:<16} {:>8} requests {:>9} rows  p50 < {:>6} µs  p99 < {:>6} µs",
@@ -138,10 +142,15 @@ fn text(seed: u64) -> String {
     text
 }
 
-/// Rooms from the `first` on take turns, a batch each.
 async fn log(messages: u64, rooms: u64, first: u64) -> Result<Arc<MemoryLog>> {
     let log = MemoryLog::new(PARTITIONS, usize::MAX);
-    let mut positions = vec![0; usize::from(PARTITIONS)];
+    log.append(batches(messages, rooms, first)?).await?;
+    Ok(Arc::new(log))
+}
+
+/// Rooms from the `first` on take turns, a batch each.
+fn batches(messages: u64, rooms: u64, first: u64) -> Result<Vec<Batch>> {
+    let (mut batches, mut positions) = (Vec::new(), vec![0; usize::from(PARTITIONS)]);
     for turn in 0..messages / MESSAGES_PER_BATCH {
         let (number, first_seq) = (first + turn % rooms, turn / rooms * MESSAGES_PER_BATCH + 1);
         let partition = (number % u64::from(PARTITIONS)) as u16;
@@ -160,9 +169,9 @@ async fn log(messages: u64, rooms: u64, first: u64) -> Result<Arc<MemoryLog>> {
         }
         let position = &mut positions[usize::from(partition)];
         *position += 1;
-        log.append(vec![Batch { partition, position: *position, records }]).await?;
+        batches.push(Batch { partition, position: *position, records });
     }
-    Ok(Arc::new(log))
+    Ok(batches)
 }
 
 fn now_ms() -> u64 {
@@ -314,29 +323,68 @@ fn pieces<T>(mut rows: Vec<T>) -> Vec<Vec<T>> {
 }
 
 /// What a flush of all rooms' counters takes, when every counter has to be updated.
-async fn count(store: &Arc<CqlStore>, rooms: u64) -> Result<()> {
-    let joined = |number: u64, at: u64| {
-        let user = UserId::new(1 + number * 1000 + at);
-        user.map(|user| Change::MemberJoined {
-            room: room(number),
-            user,
-            role: Role::Member,
-            seq: 1,
-            ordinal: 1,
-        })
-    };
-    let members =
-        (0..rooms).flat_map(|number| (0..SENDERS_PER_ROOM).filter_map(move |at| joined(number, at)));
-    store.apply(members.collect(), vec![]).await?;
-    let began = Instant::now();
-    let report = store.count_unread((0..rooms).map(room).collect(), vec![], SENDERS_PER_ROOM).await?;
-    println!(
-        "counters of {} members of {rooms} rooms: {} updated in {:?}",
-        report.compared,
-        report.mended,
-        began.elapsed()
-    );
+/// What keeping counters costs: the archiver with and without them, in turns, where every room has news all the time.
+async fn count(address: &str, messages: u64, rooms: u64, rounds: u32) -> Result<()> {
+    let mut ratios = Vec::new();
+    for round in 0..rounds {
+        let mut took = Vec::new();
+        for is_counting in [true, false] {
+            let name = format!("counting{round}{}", if is_counting { "" } else { "_not" });
+            let store = Arc::new(CqlStore::open(keyspace(address, name).await?).await?);
+            store.apply(members(rooms), vec![]).await?;
+            let batches = batches(COUNTED_TIMES * messages, rooms, 0)?;
+            let work = move || follow(batches, store, is_counting);
+            took.push(tokio::task::spawn_blocking(work).await??);
+        }
+        let [(with, updates), (without, _)] = took[..] else { continue };
+        let per_s = |time: Duration| (COUNTED_TIMES * messages) as f64 / time.as_secs_f64();
+        let ratio = without.as_secs_f64() / with.as_secs_f64();
+        println!(
+            "with counters {:8.0}/s ({updates} updates in {with:.1?})   without {:8.0}/s   ratio {ratio:.2}",
+            per_s(with),
+            per_s(without)
+        );
+        ratios.push(ratio);
+    }
+    ratios.sort_by(f64::total_cmp);
+    println!("with counters / without: median {:.2}", ratios[ratios.len() / 2]);
     Ok(())
+}
+
+fn members(rooms: u64) -> Vec<Change> {
+    let joined = |number: u64, at: u64| {
+        let user = UserId::new(1 + number * 1000 + at)?;
+        Some(Change::MemberJoined { room: room(number), user, role: Role::Member, seq: 1, ordinal: 1 })
+    };
+    (0..rooms).flat_map(|number| (0..SENDERS_PER_ROOM).filter_map(move |at| joined(number, at))).collect()
+}
+
+/// Until everything is in the store, with the settings of a node; and how many counters were updated meanwhile.
+fn follow(batches: Vec<Batch>, store: Arc<CqlStore>, is_counting: bool) -> Result<(Duration, u64)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let folder = tempfile::tempdir()?;
+    let config = Config::default();
+    let how = CountersConfig {
+        members_max: SENDERS_PER_ROOM,
+        interval: Duration::from_millis(config.counters_interval_ms),
+        time_percent: config.counters_time_percent as u32,
+    };
+    runtime.block_on(async {
+        let log = Arc::new(MemoryLog::new(PARTITIONS, usize::MAX));
+        let (dead_letters, never) = (DeadLetters::new(folder.path()), Duration::from_secs(3600));
+        let archiver = Archiver::open(log.clone(), store.clone(), dead_letters, never).await?;
+        let (mut applied, counted) = (archiver.applied(), watch::Sender::new(log.last()));
+        let counters = UnreadCounters::new(log.clone(), store, how, archiver.applied(), counted);
+        let (status, never) = (counters.status(), std::future::pending::<()>);
+        log.append(batches).await?;
+        let (began, last) = (Instant::now(), log.last());
+        tokio::select! {
+            ended = archiver.run(never()) => ended?,
+            () = counters.run(never()), if is_counting => {}
+            _ = applied.wait_for(|applied| *applied == last) => {}
+        }
+        Ok((began.elapsed(), status.borrow().updates))
+    })
 }
 
 /// Pages of history from random places: first alone, then while the archiver brings a backlog to another keyspace.

@@ -10,15 +10,20 @@
 //! is missing: so whatever a new home counts in its first minute it counts again afterwards, when the other has long
 //! stopped (`carillon_storage` adds nothing to a counter by what it read long ago).
 //!
+//! Counting has a share of the time, a tenth unless set otherwise, in small pieces with rests between them: so it takes about that share of
+//! what the servers can do, whatever they are. Where more rooms have news than that counts in an interval, each is counted less often, and
+//! more messages make one update. The log keeps what is not counted: when that fills half of it, counting rests no longer.
+//!
 //! Nobody waits for it. When counting fails for long it lets the log be trimmed, and compares all counters once it can again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use carillon_protocol::{EventBody, RoomId, UserId, binary::decode_event};
-use carillon_storage::{CqlStore, Partition, StoreError};
+use carillon_storage::{CountersReport, CqlStore, Partition, StoreError};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -30,6 +35,12 @@ use crate::route::Route;
 const CHUNK_BYTES: usize = 4 << 20;
 /// Rooms that are gathered before they are counted, whatever the interval says.
 const ROOMS_MAX: usize = 10_000;
+/// Rooms that are counted without a rest, and people who have left.
+const PIECE: usize = 16;
+/// From here on the log is filled by what is not counted, in thousandths of what it may take.
+const HURRY_PERMILLE: u64 = 500;
+/// When it is stopped it counts on for so long; the rest is counted after the next start.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
 /// After a failure it waits so long.
 const RETRY: Duration = Duration::from_secs(1);
 /// After so many failures in a row, some ten minutes, it no longer keeps the log from being trimmed.
@@ -45,6 +56,32 @@ enum CountError {
     Log(#[from] LogError),
     #[error("{0}")]
     Store(#[from] StoreError),
+    #[error("counting stopped before its end")]
+    Stopped,
+}
+
+/// What is counted, how often and at what cost.
+#[derive(Clone, Copy, Debug)]
+pub struct CountersConfig {
+    /// Only rooms of at most so many members.
+    pub members_max: u64,
+    /// A room at most once in this time.
+    pub interval: Duration,
+    /// How much of the time counting may take, from 1 to 100.
+    pub time_percent: u32,
+}
+
+/// How it is going.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct CountersStatus {
+    /// Rooms with news that are not counted yet.
+    pub rooms_waiting: u64,
+    /// Since when the first of them has been waiting.
+    pub waiting_since: Option<Instant>,
+    /// Rooms to be counted again, for an update failed or another node may have counted too.
+    pub rooms_suspect: u64,
+    /// Updates of counters, since the start.
+    pub updates: u64,
 }
 
 /// Follows one log into the counters of one store.
@@ -53,8 +90,7 @@ pub struct UnreadCounters {
     /// Where nodes share log and store; otherwise it follows all of the log.
     share: Option<Homes>,
     store: Arc<CqlStore>,
-    members_max: u64,
-    interval: Duration,
+    config: CountersConfig,
     /// How far the store has the rows.
     applied: watch::Receiver<Positions>,
     /// How far the counters are right; the log keeps what comes after.
@@ -68,6 +104,10 @@ pub struct UnreadCounters {
     failures: u32,
     /// The log may no longer have what is not counted.
     must_verify: bool,
+    status: watch::Sender<CountersStatus>,
+    stop: Shared<BoxFuture<'static, ()>>,
+    /// Once it is stopped.
+    stop_at: Option<Instant>,
 }
 
 /// The partitions that this node is the home of.
@@ -88,17 +128,18 @@ struct Suspect {
 
 #[derive(Default)]
 struct Gathered {
+    since: Option<Instant>,
     rooms: BTreeMap<RoomId, Partition>,
-    gone: BTreeSet<(UserId, RoomId)>,
+    gone: BTreeMap<(UserId, RoomId), Partition>,
     positions: BTreeMap<Partition, u64>,
 }
 
 impl UnreadCounters {
-    /// Goes on from `counted`, for rooms of at most `members_max` members, each of them at most once every `interval`.
+    /// Goes on from `counted`.
     pub fn new(
         log: Arc<dyn Log>,
         store: Arc<CqlStore>,
-        (members_max, interval): (u64, Duration),
+        config: CountersConfig,
         applied: watch::Receiver<Positions>,
         counted: watch::Sender<Positions>,
     ) -> Self {
@@ -107,8 +148,7 @@ impl UnreadCounters {
             log,
             share: None,
             store,
-            members_max,
-            interval,
+            config,
             applied,
             counted,
             seen,
@@ -117,6 +157,9 @@ impl UnreadCounters {
             suspects: Vec::new(),
             failures: 0,
             must_verify: false,
+            status: watch::Sender::default(),
+            stop: std::future::pending().boxed().shared(),
+            stop_at: None,
         }
     }
 
@@ -125,21 +168,32 @@ impl UnreadCounters {
         Self { share: Some(Homes { log, wanted, since: None }), ..self }
     }
 
+    /// How it is going, as it changes.
+    pub fn status(&self) -> watch::Receiver<CountersStatus> {
+        self.status.subscribe()
+    }
+
     /// Counts until `stop` resolves, then once more what was archived by then.
-    pub async fn run(mut self, stop: impl Future<Output = ()>) {
-        let mut stop = pin!(stop);
-        loop {
+    pub async fn run(mut self, stop: impl Future<Output = ()> + Send + 'static) {
+        self.stop = stop.boxed().shared();
+        while self.stop.peek().is_none() {
             let pause = match self.step().await {
-                Ok(()) => self.interval,
+                Ok(()) => self.config.interval,
                 Err(_) => RETRY,
             };
-            tokio::select! {
-                () = &mut stop => break,
-                () = sleep(pause) => {}
-            }
+            self.pause(pause).await;
         }
-        // What fails here is counted after the next start.
-        let _ = self.step().await;
+        // What fails here, or takes long, is counted after the next start.
+        self.stop_at = Some(Instant::now() + STOP_WITHIN);
+        let _ = self.count_all().await;
+    }
+
+    /// Ends when it is to stop as well.
+    async fn pause(&mut self, time: Duration) {
+        tokio::select! {
+            () = self.stop.clone() => {}
+            () = sleep(time) => {}
+        }
     }
 
     async fn step(&mut self) -> Result<(), CountError> {
@@ -186,12 +240,10 @@ impl UnreadCounters {
             self.seen[place] = stored[place];
             self.counted.send_modify(|counted| counted[place] = stored[place]);
         }
-        self.gathered
-            .rooms
-            .retain(|_, partition| before.contains_key(partition) && homes.contains(partition));
-        self.gathered
-            .positions
-            .retain(|partition, _| before.contains_key(partition) && homes.contains(partition));
+        let stays = |partition: &Partition| before.contains_key(partition) && homes.contains(partition);
+        self.gathered.rooms.retain(|_, partition| stays(partition));
+        self.gathered.gone.retain(|_, partition| stays(partition));
+        self.gathered.positions.retain(|partition, _| stays(partition));
         self.suspects.retain(|suspect| homes.contains(&suspect.partition));
         let since = |partition| (partition, before.get(&partition).copied().unwrap_or(until));
         share.since = Some(homes.into_iter().map(since).collect());
@@ -210,7 +262,7 @@ impl UnreadCounters {
             let is_here = is_here.clone();
             move |room| is_here[usize::from(route.partition_of_room(room))]
         };
-        self.store.verify_counters_of(is_one, self.members_max, true).await?;
+        self.store.verify_counters_of(is_one, self.config.members_max, true).await?;
         let here = from.iter().zip(is_here).map(|(&position, is_here)| if is_here { position } else { 0 });
         self.store.set_counted(&here.collect()).await?;
         self.seen.clone_from(&from);
@@ -224,7 +276,8 @@ impl UnreadCounters {
         since.is_none_or(|since| since.as_ref().is_some_and(|since| since.contains_key(&partition)))
     }
 
-    /// Reads on; whether there are so many rooms that they should be counted first.
+    /// Reads on, not further beyond what the store has than one chunk; whether there are so many rooms that they should be counted
+    /// first.
     fn gather(&mut self) -> Result<bool, LogError> {
         loop {
             let mut tail = match self.tail.take() {
@@ -239,6 +292,9 @@ impl UnreadCounters {
             batches.iter().for_each(|batch| self.gathered.add(batch));
             if self.gathered.rooms.len() >= ROOMS_MAX {
                 return Ok(true);
+            }
+            if !self.gathered.is_within(&self.applied.borrow()) {
+                return Ok(false);
             }
         }
     }
@@ -271,28 +327,66 @@ impl UnreadCounters {
             return Ok(());
         }
         self.wait_for_rows().await?;
-        let rooms: Vec<_> = self.gathered.rooms.keys().copied().collect();
-        let gone: Vec<_> = self.gathered.gone.iter().copied().collect();
-        let counted = self.store.count_unread(rooms, gone, self.members_max).await;
-        let is_sure = counted.as_ref().is_ok_and(|report| report.ambiguous == 0);
-        self.suspect(now, is_sure);
-        counted?;
+        while !self.gathered.is_counted() {
+            if self.stop_at.is_some_and(|at| at <= Instant::now()) {
+                return Err(CountError::Stopped);
+            }
+            self.tell();
+            // What is not this node's any more its next home counts.
+            self.follow_homes().await?;
+            let began = Instant::now();
+            self.count_piece().await?;
+            self.rest(began.elapsed()).await;
+        }
         for (&partition, &position) in &self.gathered.positions {
             self.seen[usize::from(partition)] = position;
         }
         self.gathered = Gathered::default();
+        self.tell();
         self.note_counted().await?;
         Ok(())
     }
 
+    /// Some rooms, and some who have left; what fails stays gathered.
+    async fn count_piece(&mut self) -> Result<(), StoreError> {
+        let piece: Vec<_> = self.gathered.rooms.iter().take(PIECE).map(|(&room, &of)| (room, of)).collect();
+        let gone: Vec<_> = self.gathered.gone.keys().take(PIECE).copied().collect();
+        let rooms = piece.iter().map(|(room, _)| *room).collect();
+        let (now, counted) =
+            (Instant::now(), self.store.count_unread(rooms, gone.clone(), self.config.members_max).await);
+        self.suspect(&piece, now, counted.as_ref().ok());
+        let report = counted?;
+        self.status.send_modify(|status| status.updates += report.mended + report.ambiguous);
+        piece.iter().for_each(|(room, _)| _ = self.gathered.rooms.remove(room));
+        gone.iter().for_each(|gone| _ = self.gathered.gone.remove(gone));
+        Ok(())
+    }
+
+    /// As long as makes what was just done its share of the time.
+    async fn rest(&mut self, took: Duration) {
+        let is_urgent = self.log.status().used_permille >= HURRY_PERMILLE;
+        if !is_urgent && self.stop_at.is_none() {
+            self.pause((took * 100 / self.config.time_percent.max(1)).saturating_sub(took)).await;
+        }
+    }
+
+    fn tell(&self) {
+        self.status.send_modify(|status| {
+            status.rooms_waiting = self.gathered.rooms.len() as u64;
+            status.waiting_since = self.gathered.since;
+            status.rooms_suspect = self.suspects.len() as u64;
+        });
+    }
+
     /// Rooms just counted are to be counted again where an update failed, or where another node may have been at it.
-    fn suspect(&mut self, now: Instant, is_sure: bool) {
+    fn suspect(&mut self, piece: &[(RoomId, Partition)], now: Instant, report: Option<&CountersReport>) {
+        let is_sure = report.is_some_and(|report| report.ambiguous == 0);
         let since = self.share.as_ref().and_then(|share| share.since.as_ref());
-        let is_new =
-            |partition| since.and_then(|since| since.get(partition)).is_some_and(|&until| now < until);
-        let suspects = self.gathered.rooms.iter().filter(|(_, partition)| !is_sure || is_new(partition));
-        let suspects: BTreeMap<RoomId, Partition> =
-            suspects.map(|(&room, &partition)| (room, partition)).collect();
+        let is_new = |partition: &Partition| {
+            since.and_then(|since| since.get(partition)).is_some_and(|&until| now < until)
+        };
+        let suspects = piece.iter().copied().filter(|(_, partition)| !is_sure || is_new(partition));
+        let suspects: BTreeMap<RoomId, Partition> = suspects.collect();
         self.suspects.retain(|suspect| !suspects.contains_key(&suspect.room));
         let at = now + SUSPECT_AFTER;
         self.suspects.extend(suspects.into_iter().map(|(room, partition)| Suspect { at, room, partition }));
@@ -319,11 +413,8 @@ impl UnreadCounters {
 
     /// Until the store has all that was gathered.
     async fn wait_for_rows(&mut self) -> Result<(), StoreError> {
-        let wanted = self.gathered.positions.clone();
-        let has_all = |applied: &Positions| {
-            wanted.iter().all(|(&partition, &position)| applied[usize::from(partition)] >= position)
-        };
-        let waited = timeout(self.interval.max(RETRY), self.applied.wait_for(has_all)).await;
+        let has_all = |applied: &Positions| self.gathered.is_within(applied);
+        let waited = timeout(self.config.interval.max(RETRY), self.applied.wait_for(has_all)).await;
         match waited {
             Ok(Ok(_)) => Ok(()),
             _ => Err(StoreError::Unavailable("the archiver is behind".into())),
@@ -332,8 +423,18 @@ impl UnreadCounters {
 }
 
 impl Gathered {
+    /// Whether a store that has everything up to `applied` has the rows of all of it.
+    fn is_within(&self, applied: &Positions) -> bool {
+        self.positions.iter().all(|(&partition, &position)| applied[usize::from(partition)] >= position)
+    }
+
+    fn is_counted(&self) -> bool {
+        self.rooms.is_empty() && self.gone.is_empty()
+    }
+
     /// What cannot be read the archiver sets aside.
     fn add(&mut self, batch: &Batch) {
+        self.since.get_or_insert_with(Instant::now);
         self.positions.insert(batch.partition, batch.position);
         for record in record::records(&batch.records).map_while(Result::ok) {
             match record {
@@ -342,8 +443,12 @@ impl Gathered {
                     let Ok(event) = decode_event(event) else { continue };
                     self.rooms.insert(event.room, batch.partition);
                     match event.body {
-                        EventBody::MemberRemoved { user } => drop(self.gone.insert((user, event.room))),
-                        EventBody::MemberLeft => drop(self.gone.insert((event.sender, event.room))),
+                        EventBody::MemberRemoved { user } => {
+                            self.gone.insert((user, event.room), batch.partition);
+                        }
+                        EventBody::MemberLeft => {
+                            self.gone.insert((event.sender, event.room), batch.partition);
+                        }
                         _ => {}
                     }
                 }

@@ -16,5 +16,6 @@ mod a_wrong_schema_is_told;
 mod counters_come_out_exact;
 #[path = "../promises/history_has_no_gap.rs"]
 mod history_has_no_gap;
+mod millions_of_increments_come_out_exact;
 mod nothing_is_lost_while_the_server_is_away;
 mod operators_see_a_store_that_is_away;
