@@ -8,6 +8,7 @@ pub mod logging;
 pub mod serve;
 pub mod startup;
 
+pub mod background;
 pub mod listen;
 pub mod mailbox;
 pub mod memory;

@@ -19,6 +19,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
 use crate::auth::Keys;
+use crate::background::stand_back;
 use crate::cluster::join::{self, Joined, Joining};
 use crate::cluster::presence::Presence;
 use crate::cluster::view::NodeId;
@@ -46,8 +47,6 @@ pub const DEAD_LETTERS: &str = "dead-letters";
 
 /// Threads of a shard that wait for the embedded store's disk.
 const STORE_THREADS: usize = 2;
-/// How far threads stand back that nobody waits for (`nice`).
-const BACKGROUND_NICE: i32 = 19;
 /// How long a node that starts waits for its share of a cluster.
 const SETTLED_WITHIN: Duration = Duration::from_secs(15);
 /// How often shards hear of the archiver's progress, at most.
@@ -385,7 +384,7 @@ pub fn cql_config(config: &Config) -> Result<CqlConfig, StartError> {
     })
 }
 
-/// Opens the store from a thread of lower priority: what it starts to write and to compact inherits that.
+/// Opens the store from a thread that stands back: what it starts to write and to compact does as well.
 fn open_embedded_store(config: &Config, data: &Path) -> Result<EmbeddedStore, StartError> {
     let (dir, cache_bytes) = (data.join("store"), config.store_cache_bytes);
     let open = move || {
@@ -398,13 +397,6 @@ fn open_embedded_store(config: &Config, data: &Path) -> Result<EmbeddedStore, St
         Ok(opened) => Ok(opened?),
         Err(panic) => std::panic::resume_unwind(panic),
     }
-}
-
-/// Lets everyone else go first: nobody waits for this thread, and on a busy machine those on the path of a message should
-/// have the cores. What it has to do waits in the log meanwhile.
-fn stand_back() {
-    // Where it is not allowed, everything works as well, only less evenly.
-    let _ = rustix::process::setpriority_process(None, BACKGROUND_NICE);
 }
 
 /// Archives all that the log holds, so that rooms can be read from the store, and goes on doing so on its own thread.
