@@ -37,6 +37,7 @@ const FRAMES = {
   pong: [0x0c, { stamp: INT }],
   refresh: [0x0d, { request: INT, token: TEXT }],
   members: [0x0e, { request: INT, room: ID, after_user: INT, limit: INT }],
+  history: [0x0f, { request: INT, room: ID, from_seq: INT, limit: INT, at_ms: optional(1, INT) }],
   welcome: [0x41, {
     user: USER, now_ms: INT, ping_interval_ms: INT, frame_bytes_max: INT, text_bytes_max: INT, expires_ms: INT,
   }],

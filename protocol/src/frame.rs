@@ -88,6 +88,19 @@ pub enum Frame<'a> {
         /// At most so many events; 0 leaves it to the gateway.
         limit: u64,
     },
+    /// Asks for a room's events from a place or a moment on, however far back. Answered by `events`.
+    History {
+        /// The number the answer carries.
+        request: u64,
+        /// Which room.
+        room: RoomId,
+        /// The first seq that is wanted.
+        from_seq: u64,
+        /// At most so many events; 0 leaves it to the gateway.
+        limit: u64,
+        /// From the first event at or after this moment instead, in milliseconds since 1970 (UTC).
+        at_ms: Option<u64>,
+    },
     /// Asks for the user's rooms, most recently active first. Answered by `room_list`.
     Rooms {
         /// The number the answer carries.
@@ -275,6 +288,7 @@ impl Frame<'_> {
             | Frame::Leave { request, .. }
             | Frame::Send { request, .. }
             | Frame::Sync { request, .. }
+            | Frame::History { request, .. }
             | Frame::Rooms { request, .. }
             | Frame::Members { request, .. }
             | Frame::MarkRead { request, .. }
@@ -314,6 +328,9 @@ impl Frame<'_> {
             }
             Frame::Sync { request, room, after_seq, limit } => {
                 Frame::Sync { request, room, after_seq, limit }
+            }
+            Frame::History { request, room, from_seq, limit, at_ms } => {
+                Frame::History { request, room, from_seq, limit, at_ms }
             }
             Frame::Rooms { request, changed_since, limit, page } => {
                 Frame::Rooms { request, changed_since, limit, page }

@@ -25,6 +25,9 @@ frames! {
     Pong = 0x0c, "pong", Both { stamp: int };
     Refresh = 0x0d, "refresh", ToGateway { request: int, token: text };
     Members = 0x0e, "members", ToGateway { request: int, room: room, after_user: int, limit: int };
+    History = 0x0f, "history", ToGateway {
+        request: int, room: room, from_seq: int, limit: int, at_ms: optional_int = 1
+    };
     Welcome = 0x41, "welcome", ToClient {
         user: user, now_ms: int, ping_interval_ms: int, frame_bytes_max: int, text_bytes_max: int, expires_ms: int
     };

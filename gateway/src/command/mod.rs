@@ -4,6 +4,7 @@
 //! partition's ledger what shall become durable, and owe the rest until it is. Nothing here waits.
 
 pub mod create_room;
+pub mod history;
 pub mod membership;
 pub mod read;
 pub mod rooms;
@@ -148,6 +149,7 @@ pub fn room_of(frame: &Frame<'_>) -> Option<RoomId> {
         | Frame::Leave { room, .. }
         | Frame::Send { room, .. }
         | Frame::Sync { room, .. }
+        | Frame::History { room, .. }
         | Frame::Members { room, .. }
         | Frame::MarkRead { room, .. }
         | Frame::Typing { room, .. } => Some(*room),
@@ -164,7 +166,7 @@ pub fn is_decided_at_once(frame: &Frame<'_>) -> bool {
 /// keeps all of them busy alone. What is never answered counts for nothing.
 pub fn answer_bytes(frame: &Frame<'_>, settings: &Config) -> u32 {
     let bytes = match frame {
-        Frame::Sync { limit, .. } => sync::answer_bytes(*limit, settings),
+        Frame::Sync { limit, .. } | Frame::History { limit, .. } => sync::answer_bytes(*limit, settings),
         Frame::Rooms { .. } => rooms::ANSWER_BYTES,
         Frame::Members { .. } => membership::LIST_BYTES,
         Frame::CreateRoom { .. } | Frame::AddMembers { .. } => 4 * 1024,
@@ -197,6 +199,9 @@ pub fn decide(room: &mut Room, turn: &mut Turn<'_>, frame: &Frame<'_>) -> Decisi
         Frame::Leave { .. } => membership::leave(room, turn),
         Frame::Members { after_user, limit, .. } => membership::list(room, turn, *after_user, *limit),
         Frame::Sync { after_seq, limit, .. } => sync::decide(room, turn, *after_seq, *limit),
+        Frame::History { from_seq, limit, at_ms, .. } => {
+            history::decide(room, turn, (*from_seq, *at_ms), *limit)
+        }
         Frame::MarkRead { seq, .. } => read::decide(room, turn, *seq),
         Frame::Typing { active, .. } => typing::decide(room, turn, *active),
         _ => Err(Refusal::new(ErrorCode::UNEXPECTED, ErrorCode::UNEXPECTED.sentence())),

@@ -56,6 +56,12 @@ pub fn decide(room: &mut Room, turn: &mut Turn<'_>, after_seq: u64, limit: u64) 
             name: Cow::Owned(room.name.to_string()),
         })));
     }
+    page(room, turn, after_seq, limit)
+}
+
+/// The events after `after_seq`, which is not past the last durable one; at most `limit`.
+pub(super) fn page(room: &Room, turn: &Turn<'_>, after_seq: u64, limit: usize) -> Decision {
+    let head = room.durable;
     match room.recent.after(after_seq, head.seq) {
         Some(events) => {
             let mut bytes = 0;

@@ -104,6 +104,8 @@ pub enum Lookup {
     Sent(RoomId, UserId, ClientId),
     /// The ordinal at an event.
     Ordinal(RoomId, u64),
+    /// Which of the events before a seq is the first at or after a moment.
+    SeqAt(RoomId, u64, u64),
 }
 
 /// What the store answered to a [`Lookup`].
@@ -113,6 +115,8 @@ pub enum Found {
     Sent(Option<SentRow>),
     /// The event's ordinal; nothing where there is no such event.
     Ordinal(Option<u64>),
+    /// The seq of the event, or that which it was to be before.
+    Seq(u64),
 }
 
 /// What goes out of a home at once.
@@ -265,17 +269,18 @@ impl Home {
         self.looked_up(id);
     }
 
-    fn go_on(&mut self, now_ms: u64, id: RoomId, request: Request<'static>, found: Found) {
+    fn go_on(&mut self, now_ms: u64, id: RoomId, mut request: Request<'static>, found: Found) {
         let Some(Slot::Active(room)) = self.rooms.get_mut(&id) else {
             return self.request(now_ms, request);
         };
-        match (found, &request.frame) {
+        match (found, &mut request.frame) {
             (Found::Sent(Some(row)), Frame::Send { client_id, .. }) => {
                 room.sent.insert(request.user, *client_id, row);
             }
             (Found::Ordinal(Some(ordinal)), Frame::MarkRead { seq, .. }) => {
                 room.looked_up = Some(Head { seq: *seq, ordinal, at_ms: 0 });
             }
+            (Found::Seq(seq), Frame::History { from_seq, at_ms, .. }) => (*from_seq, *at_ms) = (seq, None),
             _ => {}
         }
         self.decide(now_ms, id, request);
@@ -686,7 +691,7 @@ fn turn<'a>(now_ms: u64, settings: &'a Config, ledger: &'a mut Ledger, request: 
 impl Lookup {
     fn room(&self) -> RoomId {
         match self {
-            Lookup::Sent(room, ..) | Lookup::Ordinal(room, _) => *room,
+            Lookup::Sent(room, ..) | Lookup::Ordinal(room, _) | Lookup::SeqAt(room, ..) => *room,
         }
     }
 }
@@ -700,6 +705,9 @@ fn lookup(room: &Room, request: &Request<'_>) -> Option<Lookup> {
         }
         Frame::MarkRead { seq, .. } if room.ordinal_at(*seq).is_none() => {
             Some(Lookup::Ordinal(room.id, *seq))
+        }
+        Frame::History { at_ms: Some(at_ms), .. } if command::history::place(room, *at_ms).is_none() => {
+            Some(Lookup::SeqAt(room.id, *at_ms, room.recent.first_seq()))
         }
         _ => None,
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use carillon_protocol::{RoomId, UserId, event_header};
+use carillon_protocol::{EventHeader, RoomId, UserId, event_header};
 use carillon_storage::{RoomRow, Store, StoreResult};
 use hashbrown::HashMap;
 
@@ -64,7 +64,7 @@ pub async fn look_up(
 ) -> Vec<(Request<'static>, Result<Found, String>)> {
     let ids = lookups.iter().filter_map(|(_, lookup)| match *lookup {
         Lookup::Sent(room, sender, id) => Some((room, sender, id)),
-        Lookup::Ordinal(..) => None,
+        Lookup::Ordinal(..) | Lookup::SeqAt(..) => None,
     });
     let sent = store.sent(ids.collect()).await.map_err(|error| error.to_string());
     let mut sent = sent.map(Vec::into_iter);
@@ -76,6 +76,9 @@ pub async fn look_up(
                 Err(error) => Err(error.clone()),
             },
             Lookup::Ordinal(room, seq) => ordinal(&*store, room, seq).await.map(Found::Ordinal),
+            Lookup::SeqAt(room, at_ms, before_seq) => {
+                seq_at(&*store, room, at_ms, before_seq).await.map(Found::Seq)
+            }
         };
         answers.push((request, found));
     }
@@ -83,9 +86,30 @@ pub async fn look_up(
 }
 
 async fn ordinal(store: &dyn Store, room: RoomId, seq: u64) -> Result<Option<u64>, String> {
+    Ok(header(store, room, seq).await?.map(|header| header.ordinal))
+}
+
+async fn header(store: &dyn Store, room: RoomId, seq: u64) -> Result<Option<EventHeader>, String> {
     let events = store.events(room, seq, 1, 1).await.map_err(|error| error.to_string())?;
     let event = events.first().filter(|event| event.seq == seq);
-    Ok(event.and_then(|event| event_header(&event.bytes).ok()).map(|header| header.ordinal))
+    Ok(event.and_then(|event| event_header(&event.bytes).ok()))
+}
+
+/// The seq of the first event at or after a moment among those before `before_seq`, which it is where all of them are earlier. It
+/// halves, which a room's order allows: its time never goes back. A read for each power of two.
+async fn seq_at(store: &dyn Store, room: RoomId, at_ms: u64, before_seq: u64) -> Result<u64, String> {
+    let (mut first, mut end) = (1, before_seq);
+    while first < end {
+        let middle = first + (end - first) / 2;
+        let header = header(store, room, middle).await?;
+        let header = header.ok_or_else(|| format!("event {middle} of room {room} is missing"))?;
+        if header.at_ms < at_ms {
+            first = middle + 1;
+        } else {
+            end = middle;
+        }
+    }
+    Ok(first)
 }
 
 /// The answer to a `sync` that memory could not give.

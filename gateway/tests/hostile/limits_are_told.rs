@@ -167,9 +167,11 @@ fn of_a_room_one_is_not_in() {
 
 /// The answers to all that can be asked of a room, but for their request numbers.
 fn what_a_stranger_hears(client: &mut Client, room: RoomId) -> Vec<(ErrorCode, String)> {
-    let asks: [fn(u64, RoomId) -> Frame<'static>; 8] = [
+    let asks: [fn(u64, RoomId) -> Frame<'static>; 10] = [
         |request, room| Frame::Send { request, room, client_id: client_id(), text: "hello?".into() },
         |request, room| Frame::Sync { request, room, after_seq: 0, limit: 0 },
+        |request, room| Frame::History { request, room, from_seq: 0, limit: 0, at_ms: None },
+        |request, room| Frame::History { request, room, from_seq: 0, limit: INT_MAX, at_ms: Some(INT_MAX) },
         |request, room| Frame::MarkRead { request, room, seq: 1 },
         |request, room| Frame::MarkRead { request, room, seq: INT_MAX },
         |request, room| Frame::Members { request, room, after_user: 0, limit: 0 },

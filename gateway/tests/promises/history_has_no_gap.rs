@@ -141,3 +141,91 @@ fn who_joined_later_begins_there() {
         node.restart();
     }
 }
+
+/// A page of the past: events, and the room's last seq.
+fn past(client: &mut Client, room: RoomId, from_seq: u64, at_ms: Option<u64>) -> (Vec<Event<'static>>, u64) {
+    match client.ask(|request| Frame::History { request, room, from_seq, limit: 5, at_ms }) {
+        Frame::Events { events, head_seq, .. } => {
+            (events.into_iter().map(Event::into_owned).collect(), head_seq)
+        }
+        other => panic!("no past: {other:?}"),
+    }
+}
+
+#[test]
+fn however_far_back_in_both_directions() {
+    let mut node = Node::start_with(|config| {
+        forgetful(config);
+        config.sync_events_max = 5;
+        config.sync_reach_events = 10;
+    });
+    let mut client = node.client(1);
+    let room = client.create_room(&[]);
+    send_many(&mut client, room, 40);
+    for _ in 0..2 {
+        let mut client = node.client(1);
+        let (mut forward, mut back): (Vec<Event<'_>>, Vec<Event<'_>>) = (Vec::new(), Vec::new());
+        loop {
+            let from_seq = forward.last().map_or(0, |event| event.seq + 1);
+            let (events, head_seq) = past(&mut client, room, from_seq, None);
+            assert_eq!((head_seq, events.is_empty()), (41, from_seq == 42));
+            if events.is_empty() {
+                break;
+            }
+            forward.extend(events);
+        }
+        for from_seq in [37, 32, 27, 22, 17, 12, 7, 2] {
+            let mut page = past(&mut client, room, from_seq, None).0;
+            // A page may end where memory begins.
+            while page.len() < 5 {
+                page.extend(past(&mut client, room, from_seq + page.len() as u64, None).0);
+            }
+            page.truncate(5);
+            back.splice(0..0, page);
+        }
+        assert_dense(&forward, 0, 41);
+        assert_dense(&back, 1, 41);
+        node.restart();
+    }
+}
+
+#[test]
+fn from_the_first_event_at_or_after_any_moment() {
+    let mut node = Node::start_with(forgetful);
+    let mut client = node.client(1);
+    let room = client.create_room(&[]);
+    for _ in 0..24 {
+        client.send(room, "tick");
+        // Some of them in the same millisecond, some not.
+        std::thread::sleep(std::time::Duration::from_micros(700));
+    }
+    let all = client.history(room, 0);
+    let (begin, end) = (all[0].at_ms, all[24].at_ms);
+    for _ in 0..2 {
+        let mut client = node.client(1);
+        for at_ms in [0].into_iter().chain(begin - 1..=end + 1).chain([end + 3_600_000]) {
+            let (events, head_seq) = past(&mut client, room, 0, Some(at_ms));
+            let first = all.iter().find(|event| event.at_ms >= at_ms);
+            assert_eq!((events.first(), head_seq), (first, 25), "at {at_ms}, of {begin} to {end}");
+        }
+        node.restart();
+    }
+}
+
+#[test]
+fn and_the_past_of_who_joined_later_begins_there() {
+    let mut node = Node::start_with(forgetful);
+    let mut owner = node.client(1);
+    let room = owner.create_room(&[]);
+    send_many(&mut owner, room, 10);
+    assert_eq!(owner.add(room, 2), 12);
+    for _ in 0..2 {
+        let mut late = node.client(2);
+        for (from_seq, at_ms) in [(0, None), (5, None), (12, None), (0, Some(0)), (0, Some(1))] {
+            let (events, head_seq) = past(&mut late, room, from_seq, at_ms);
+            assert_eq!((events.len(), events[0].seq, head_seq), (1, 12, 12), "from {from_seq}, {at_ms:?}");
+        }
+        assert_eq!(past(&mut late, room, 13, None), (vec![], 12));
+        node.restart();
+    }
+}

@@ -7,9 +7,10 @@ use crate::harness::{Client, Node, client_id, room, user};
 
 /// The code of each command about that room.
 fn refusals(client: &mut Client, room: RoomId) -> Vec<ErrorCode> {
-    let asks: [fn(u64, RoomId) -> Frame<'static>; 7] = [
+    let asks: [fn(u64, RoomId) -> Frame<'static>; 8] = [
         |request, room| Frame::Send { request, room, client_id: client_id(), text: "hello".into() },
         |request, room| Frame::Sync { request, room, after_seq: 0, limit: 0 },
+        |request, room| Frame::History { request, room, from_seq: 1, limit: 0, at_ms: Some(1) },
         |request, room| Frame::MarkRead { request, room, seq: 1 },
         |request, room| Frame::Members { request, room, after_user: 0, limit: 0 },
         |request, room| Frame::AddMembers { request, room, members: vec![user(9)] },
@@ -26,8 +27,8 @@ fn who_is_not_in_a_room_cannot_tell_it_from_none() {
     let there = owner.create_room(&[2]);
     for _ in 0..2 {
         let mut stranger = node.client(3);
-        assert_eq!(refusals(&mut stranger, there), [ErrorCode::NOT_A_MEMBER; 7]);
-        assert_eq!(refusals(&mut stranger, room()), [ErrorCode::NOT_A_MEMBER; 7]);
+        assert_eq!(refusals(&mut stranger, there), [ErrorCode::NOT_A_MEMBER; 8]);
+        assert_eq!(refusals(&mut stranger, room()), [ErrorCode::NOT_A_MEMBER; 8]);
         assert!(stranger.rooms().is_empty());
         stranger.say(&Frame::Typing { room: there, active: true, user: None });
         assert!(stranger.so_far().is_empty(), "typing is never answered");
@@ -44,8 +45,8 @@ fn who_was_removed_or_left_is_a_stranger() {
     let (mut removed, mut left) = (node.client(2), node.client(3));
     assert_eq!(owner.remove(room, 2), 2);
     assert_eq!(left.leave(room), 3);
-    assert_eq!(refusals(&mut removed, room), [ErrorCode::NOT_A_MEMBER; 7]);
-    assert_eq!(refusals(&mut left, room), [ErrorCode::NOT_A_MEMBER; 7]);
+    assert_eq!(refusals(&mut removed, room), [ErrorCode::NOT_A_MEMBER; 8]);
+    assert_eq!(refusals(&mut left, room), [ErrorCode::NOT_A_MEMBER; 8]);
     assert!(removed.rooms().is_empty() && left.rooms().is_empty());
     assert_eq!(owner.remove(room, 2), 3, "who is not a member need not be removed");
 }

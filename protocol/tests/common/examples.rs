@@ -76,6 +76,11 @@ fn from_the_client() -> Vec<(&'static str, Frame<'static>)> {
         ("rooms with page", Frame::Rooms { request: 8, changed_since: 0, limit: 50, page: Some(page) }),
         ("mark_read", Frame::MarkRead { request: 9, room: ROOM, seq: 64 }),
         ("members", Frame::Members { request: 10, room: ROOM, after_user: 0, limit: 100 }),
+        ("history", Frame::History { request: 11, room: ROOM, from_seq: 1, limit: 100, at_ms: None }),
+        (
+            "history from a moment on",
+            Frame::History { request: 11, room: ROOM, from_seq: 0, limit: 0, at_ms: Some(AT_MS) },
+        ),
     ]
 }
 

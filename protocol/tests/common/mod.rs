@@ -150,6 +150,9 @@ fn asked() -> BoxedStrategy<Frame<'static>> {
             limit
         }),
         (in_room(), ints()).prop_map(|((request, room), seq)| Frame::MarkRead { request, room, seq }),
+        (in_room(), ints(), ints(), of(ints())).prop_map(|((request, room), from_seq, limit, at_ms)| {
+            Frame::History { request, room, from_seq, limit, at_ms }
+        }),
     ]
     .boxed()
 }

@@ -57,6 +57,7 @@ FRAMES = {
     "pong": (0x0C, [("stamp", "int")]),
     "refresh": (0x0D, [("request", "int"), ("token", "text")]),
     "members": (0x0E, [("request", "int"), ("room", "id"), ("after_user", "int"), ("limit", "int")]),
+    "history": (0x0F, [("request", "int"), ("room", "id"), ("from_seq", "int"), ("limit", "int"), ("at_ms", "int", 1)]),
     "welcome": (0x41, [
         ("user", "user"), ("now_ms", "int"), ("ping_interval_ms", "int"), ("frame_bytes_max", "int"),
         ("text_bytes_max", "int"), ("expires_ms", "int"),

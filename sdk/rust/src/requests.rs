@@ -152,6 +152,7 @@ fn set_number(frame: &mut Frame<'_>, number: u64) {
         | Frame::Leave { request, .. }
         | Frame::Send { request, .. }
         | Frame::Sync { request, .. }
+        | Frame::History { request, .. }
         | Frame::Rooms { request, .. }
         | Frame::Members { request, .. }
         | Frame::MarkRead { request, .. } => *request = number,

@@ -27,8 +27,8 @@ pub struct Sent {
 /// A page of a room's past.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct History {
-    /// The page begins right after this seq: later than asked for, where that is before the user's time in the room or
-    /// further back than the gateway gives.
+    /// The page begins right after this seq: later than asked for, where that is before the user's time in the room. Of an empty
+    /// page it is `head_seq`.
     pub after_seq: u64,
     /// The events, in order, without a gap.
     pub events: Vec<Event<'static>>,
@@ -130,14 +130,25 @@ impl Room {
     /// # }
     /// ```
     pub async fn history(&self, after_seq: u64, limit: u64) -> Result<History> {
-        let mut after_seq = after_seq;
-        loop {
-            let asked = Frame::Sync { request: 0, room: self.id, after_seq, limit };
-            match self.client.request(asked).await? {
-                Frame::Events { events, head_seq, .. } => return Ok(History { after_seq, events, head_seq }),
-                Frame::Snapshot { from_seq, .. } if from_seq > after_seq => after_seq = from_seq,
-                other => return Err(Error::Unexpected(other.name())),
+        self.events_from(after_seq.saturating_add(1), limit, None).await
+    }
+
+    /// Events from the first at or after a moment on, in milliseconds since 1970 (UTC), at most `limit` (0 leaves it to the gateway).
+    pub async fn history_at(&self, at_ms: u64, limit: u64) -> Result<History> {
+        self.events_from(0, limit, Some(at_ms)).await
+    }
+
+    async fn events_from(&self, from_seq: u64, limit: u64, at_ms: Option<u64>) -> Result<History> {
+        match self
+            .client
+            .request(Frame::History { request: 0, room: self.id, from_seq, limit, at_ms })
+            .await?
+        {
+            Frame::Events { events, head_seq, .. } => {
+                let after_seq = events.first().map_or(head_seq, |event| event.seq - 1);
+                Ok(History { after_seq, events, head_seq })
             }
+            other => Err(Error::Unexpected(other.name())),
         }
     }
 }

@@ -39,6 +39,14 @@ async fn survives_restarts(scheme: &str, path: &str) {
     for (text, sent) in acknowledged {
         assert_eq!(texts[sent.ordinal as usize - 1], (sent.seq, text));
     }
+    // A day that has passed, today, and one that has not come.
+    let pages = [0, last_at(&room).await, u64::MAX >> 12].map(|at_ms| room.history_at(at_ms, 1));
+    let [first, some, none] = futures_util::future::join_all(pages).await.try_into().unwrap();
+    assert_eq!(first.unwrap().events[0].seq, 1);
+    let some = some.unwrap();
+    assert_eq!((some.events.len(), some.after_seq + 1), (1, some.events[0].seq));
+    let none = none.unwrap();
+    assert_eq!((none.events, none.after_seq), (vec![], none.head_seq));
     assert_eq!(messages(updates, texts.len()).await, texts);
     assert_eq!(messages(reader_updates, texts.len()).await, texts);
     assert_eq!(reader.rooms().await.unwrap()[0].unread, texts.len() as u64);
@@ -55,6 +63,12 @@ fn send_all(room: &Room, restart: u64) -> JoinSet<(String, Sent)> {
         }
     };
     (0..SENDS_EACH).map(send).collect()
+}
+
+/// When the last of them was.
+async fn last_at(room: &Room) -> u64 {
+    let last = room.history(0, 1).await.unwrap().head_seq;
+    room.history(last - 1, 1).await.unwrap().events[0].at_ms
 }
 
 async fn history(room: &Room) -> Vec<(u64, String)> {

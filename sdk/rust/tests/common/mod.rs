@@ -196,6 +196,19 @@ impl State {
                 let (head_seq, events) = (events.len() as u64, page.cloned().collect());
                 Some(out(&Frame::Events { request, room, head_seq, events }))
             }
+            Frame::History { room, from_seq, limit, at_ms, .. } => {
+                if !self.is_member(room, me) {
+                    return Some(error(request, ErrorCode::NOT_A_MEMBER));
+                }
+                let events = &self.events[&room];
+                let is_wanted = |event: &&Event<'_>| match at_ms {
+                    Some(at_ms) => event.at_ms >= at_ms,
+                    None => event.seq >= from_seq,
+                };
+                let page = events.iter().filter(is_wanted).take(limit.clamp(1, 100) as usize);
+                let (head_seq, events) = (events.len() as u64, page.cloned().collect());
+                Some(out(&Frame::Events { request, room, head_seq, events }))
+            }
             Frame::Rooms { .. } => {
                 let mine = self.members.iter().filter(|(_, members)| members.contains(&me));
                 let rooms = mine.map(|(&room, _)| entry(room, self.events[&room].len() as u64)).collect();
