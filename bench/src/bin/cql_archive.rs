@@ -322,7 +322,6 @@ fn pieces<T>(mut rows: Vec<T>) -> Vec<Vec<T>> {
     pieces
 }
 
-/// What a flush of all rooms' counters takes, when every counter has to be updated.
 /// What keeping counters costs: the archiver with and without them, in turns, where every room has news all the time.
 async fn count(address: &str, messages: u64, rooms: u64, rounds: u32) -> Result<()> {
     let mut ratios = Vec::new();

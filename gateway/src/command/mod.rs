@@ -82,6 +82,8 @@ pub enum Decided {
     Told(Option<Delivery>),
     /// Answered when the store has given what memory has no more.
     FromStore(sync::FromStore),
+    /// Decided when the store has said with which event a moment begins.
+    AtMoment(history::Moment),
 }
 
 /// The answer to a decision, or why there is none.

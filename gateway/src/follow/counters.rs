@@ -37,6 +37,10 @@ const CHUNK_BYTES: usize = 4 << 20;
 const ROOMS_MAX: usize = 10_000;
 /// Rooms that are counted without a rest, and people who have left.
 const PIECE: usize = 16;
+/// A piece counts for no longer than this where its rest is concerned,
+const PIECE_LONGEST: Duration = Duration::from_secs(1);
+/// and in a rest it looks so often whether it should go on.
+const REST_LOOK: Duration = Duration::from_millis(250);
 /// From here on the log is filled by what is not counted, in thousandths of what it may take.
 const HURRY_PERMILLE: u64 = 500;
 /// When it is stopped it counts on for so long; the rest is counted after the next start.
@@ -74,9 +78,9 @@ pub struct CountersConfig {
 /// How it is going.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct CountersStatus {
-    /// Rooms with news that are not counted yet.
+    /// Rooms with news that are not counted yet, of what was read of the log, and people who have left one.
     pub rooms_waiting: u64,
-    /// Since when the first of them has been waiting.
+    /// Since when the first of them has been waiting, at most.
     pub waiting_since: Option<Instant>,
     /// Rooms to be counted again, for an update failed or another node may have counted too.
     pub rooms_suspect: u64,
@@ -100,6 +104,8 @@ pub struct UnreadCounters {
     tail: Option<Box<dyn Tail>>,
     /// Read from the log, not counted yet.
     gathered: Gathered,
+    /// When the log was read last: what is read next may have waited since.
+    gathered_at: Instant,
     suspects: Vec<Suspect>,
     failures: u32,
     /// The log may no longer have what is not counted.
@@ -119,18 +125,26 @@ struct Homes {
     since: Option<BTreeMap<Partition, Instant>>,
 }
 
-/// A room to be counted again.
+/// What is to be counted again.
 struct Suspect {
     at: Instant,
-    room: RoomId,
+    what: Counted,
     partition: Partition,
+}
+
+/// Something to count.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Counted {
+    /// A room's members.
+    Room(RoomId),
+    /// Somebody who has left one.
+    Gone(UserId, RoomId),
 }
 
 #[derive(Default)]
 struct Gathered {
     since: Option<Instant>,
-    rooms: BTreeMap<RoomId, Partition>,
-    gone: BTreeMap<(UserId, RoomId), Partition>,
+    waiting: BTreeMap<Counted, Partition>,
     positions: BTreeMap<Partition, u64>,
 }
 
@@ -154,6 +168,7 @@ impl UnreadCounters {
             seen,
             tail: None,
             gathered: Gathered::default(),
+            gathered_at: Instant::now(),
             suspects: Vec::new(),
             failures: 0,
             must_verify: false,
@@ -176,7 +191,7 @@ impl UnreadCounters {
     /// Counts until `stop` resolves, then once more what was archived by then.
     pub async fn run(mut self, stop: impl Future<Output = ()> + Send + 'static) {
         self.stop = stop.boxed().shared();
-        while self.stop.peek().is_none() {
+        while !self.is_stopping() {
             let pause = match self.step().await {
                 Ok(()) => self.config.interval,
                 Err(_) => RETRY,
@@ -184,8 +199,20 @@ impl UnreadCounters {
             self.pause(pause).await;
         }
         // What fails here, or takes long, is counted after the next start.
-        self.stop_at = Some(Instant::now() + STOP_WITHIN);
         let _ = self.count_all().await;
+    }
+
+    /// Whether it is to stop: from when that is first seen on it counts for a while longer.
+    fn is_stopping(&mut self) -> bool {
+        if self.stop_at.is_none() && self.stop.clone().now_or_never().is_some() {
+            self.stop_at = Some(Instant::now() + STOP_WITHIN);
+        }
+        self.stop_at.is_some()
+    }
+
+    fn go_on(&mut self) -> Result<(), CountError> {
+        let is_over = self.is_stopping() && self.stop_at.is_some_and(|at| at <= Instant::now());
+        if is_over { Err(CountError::Stopped) } else { Ok(()) }
     }
 
     /// Ends when it is to stop as well.
@@ -200,7 +227,7 @@ impl UnreadCounters {
         let counted = self.count_all().await;
         match &counted {
             Ok(()) if self.failures > 0 => tracing::info!("counting unread messages goes on"),
-            Err(error) if self.failures == 0 => {
+            Err(error) if self.failures == 0 && self.stop_at.is_none() => {
                 tracing::warn!(%error, "counting unread messages fails; it is tried again");
             }
             _ => {}
@@ -221,6 +248,7 @@ impl UnreadCounters {
         }
         while self.gather()? {
             self.count().await?;
+            self.go_on()?;
         }
         self.count().await
     }
@@ -241,8 +269,7 @@ impl UnreadCounters {
             self.counted.send_modify(|counted| counted[place] = stored[place]);
         }
         let stays = |partition: &Partition| before.contains_key(partition) && homes.contains(partition);
-        self.gathered.rooms.retain(|_, partition| stays(partition));
-        self.gathered.gone.retain(|_, partition| stays(partition));
+        self.gathered.waiting.retain(|_, partition| stays(partition));
         self.gathered.positions.retain(|partition, _| stays(partition));
         self.suspects.retain(|suspect| homes.contains(&suspect.partition));
         let since = |partition| (partition, before.get(&partition).copied().unwrap_or(until));
@@ -262,7 +289,11 @@ impl UnreadCounters {
             let is_here = is_here.clone();
             move |room| is_here[usize::from(route.partition_of_room(room))]
         };
-        self.store.verify_counters_of(is_one, self.config.members_max, true).await?;
+        let report = self.store.verify_counters_of(is_one, self.config.members_max, true).await?;
+        self.status.send_modify(|status| status.updates += report.mended);
+        if report.ambiguous > 0 {
+            return Err(StoreError::Unavailable("some counters could not be compared".into()).into());
+        }
         let here = from.iter().zip(is_here).map(|(&position, is_here)| if is_here { position } else { 0 });
         self.store.set_counted(&here.collect()).await?;
         self.seen.clone_from(&from);
@@ -279,7 +310,11 @@ impl UnreadCounters {
     /// Reads on, not further beyond what the store has than one chunk; whether there are so many rooms that they should be counted
     /// first.
     fn gather(&mut self) -> Result<bool, LogError> {
+        let since = std::mem::replace(&mut self.gathered_at, Instant::now());
         loop {
+            if !self.gathered.is_within(&self.applied.borrow()) {
+                return Ok(false);
+            }
             let mut tail = match self.tail.take() {
                 Some(tail) => tail,
                 None => self.open_tail().inspect_err(|error| self.cannot_read(error))?,
@@ -289,12 +324,9 @@ impl UnreadCounters {
             if batches.is_empty() {
                 return Ok(false);
             }
-            batches.iter().for_each(|batch| self.gathered.add(batch));
-            if self.gathered.rooms.len() >= ROOMS_MAX {
+            batches.iter().for_each(|batch| self.gathered.add(batch, since));
+            if self.gathered.waiting.len() >= ROOMS_MAX {
                 return Ok(true);
-            }
-            if !self.gathered.is_within(&self.applied.borrow()) {
-                return Ok(false);
             }
         }
     }
@@ -322,15 +354,16 @@ impl UnreadCounters {
     async fn count(&mut self) -> Result<(), CountError> {
         let now = Instant::now();
         let due = self.suspects.extract_if(.., |suspect| suspect.at <= now);
-        self.gathered.rooms.extend(due.map(|suspect| (suspect.room, suspect.partition)));
-        if self.gathered.rooms.is_empty() && self.gathered.positions.is_empty() {
+        self.gathered.waiting.extend(due.map(|suspect| (suspect.what, suspect.partition)));
+        if self.gathered.is_empty() {
+            self.gathered = Gathered::default();
+            self.tell();
             return Ok(());
         }
+        self.tell();
         self.wait_for_rows().await?;
-        while !self.gathered.is_counted() {
-            if self.stop_at.is_some_and(|at| at <= Instant::now()) {
-                return Err(CountError::Stopped);
-            }
+        while !self.gathered.waiting.is_empty() {
+            self.go_on()?;
             self.tell();
             // What is not this node's any more its next home counts.
             self.follow_homes().await?;
@@ -349,47 +382,62 @@ impl UnreadCounters {
 
     /// Some rooms, and some who have left; what fails stays gathered.
     async fn count_piece(&mut self) -> Result<(), StoreError> {
-        let piece: Vec<_> = self.gathered.rooms.iter().take(PIECE).map(|(&room, &of)| (room, of)).collect();
-        let gone: Vec<_> = self.gathered.gone.keys().take(PIECE).copied().collect();
-        let rooms = piece.iter().map(|(room, _)| *room).collect();
-        let (now, counted) =
-            (Instant::now(), self.store.count_unread(rooms, gone.clone(), self.config.members_max).await);
-        self.suspect(&piece, now, counted.as_ref().ok());
+        let piece: Vec<_> = self.gathered.waiting.iter().take(PIECE).map(|(&what, &of)| (what, of)).collect();
+        let (mut rooms, mut gone) = (Vec::new(), Vec::new());
+        for (what, _) in &piece {
+            match *what {
+                Counted::Room(room) => rooms.push(room),
+                Counted::Gone(user, room) => gone.push((user, room)),
+            }
+        }
+        let began = Instant::now();
+        let counted = self.store.count_unread(rooms, gone, self.config.members_max).await;
+        self.suspect(&piece, began, counted.as_ref().ok());
         let report = counted?;
         self.status.send_modify(|status| status.updates += report.mended + report.ambiguous);
-        piece.iter().for_each(|(room, _)| _ = self.gathered.rooms.remove(room));
-        gone.iter().for_each(|gone| _ = self.gathered.gone.remove(gone));
+        piece.iter().for_each(|(what, _)| _ = self.gathered.waiting.remove(what));
         Ok(())
     }
 
-    /// As long as makes what was just done its share of the time.
+    /// As long as makes what was just done its share of the time; not longer than until the log fills, or this node is the home of
+    /// others.
     async fn rest(&mut self, took: Duration) {
-        let is_urgent = self.log.status().used_permille >= HURRY_PERMILLE;
-        if !is_urgent && self.stop_at.is_none() {
-            self.pause((took * 100 / self.config.time_percent.max(1)).saturating_sub(took)).await;
+        // A piece that took longer waited for something; the servers had little to do meanwhile.
+        let took = took.min(PIECE_LONGEST);
+        let until = Instant::now() + (took * 100 / self.config.time_percent.max(1)).saturating_sub(took);
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let is_urgent = self.log.status().used_permille >= HURRY_PERMILLE;
+            let has_moved =
+                self.share.as_ref().is_some_and(|share| share.wanted.has_changed().unwrap_or(false));
+            if left.is_zero() || is_urgent || has_moved || self.is_stopping() {
+                return;
+            }
+            self.pause(left.min(REST_LOOK)).await;
         }
     }
 
     fn tell(&self) {
         self.status.send_modify(|status| {
-            status.rooms_waiting = self.gathered.rooms.len() as u64;
+            status.rooms_waiting = self.gathered.waiting.len() as u64;
             status.waiting_since = self.gathered.since;
             status.rooms_suspect = self.suspects.len() as u64;
         });
     }
 
-    /// Rooms just counted are to be counted again where an update failed, or where another node may have been at it.
-    fn suspect(&mut self, piece: &[(RoomId, Partition)], now: Instant, report: Option<&CountersReport>) {
+    /// What was just counted is to be counted again where an update failed, or where another node may have been at it. Updates may
+    /// have been sent until now.
+    fn suspect(&mut self, piece: &[(Counted, Partition)], began: Instant, report: Option<&CountersReport>) {
         let is_sure = report.is_some_and(|report| report.ambiguous == 0);
         let since = self.share.as_ref().and_then(|share| share.since.as_ref());
         let is_new = |partition: &Partition| {
-            since.and_then(|since| since.get(partition)).is_some_and(|&until| now < until)
+            since.and_then(|since| since.get(partition)).is_some_and(|&until| began < until)
         };
         let suspects = piece.iter().copied().filter(|(_, partition)| !is_sure || is_new(partition));
-        let suspects: BTreeMap<RoomId, Partition> = suspects.collect();
-        self.suspects.retain(|suspect| !suspects.contains_key(&suspect.room));
-        let at = now + SUSPECT_AFTER;
-        self.suspects.extend(suspects.into_iter().map(|(room, partition)| Suspect { at, room, partition }));
+        let suspects: BTreeMap<Counted, Partition> = suspects.collect();
+        self.suspects.retain(|suspect| !suspects.contains_key(&suspect.what));
+        let at = Instant::now() + SUSPECT_AFTER;
+        self.suspects.extend(suspects.into_iter().map(|(what, partition)| Suspect { at, what, partition }));
     }
 
     /// Everything that was counted and need not be again is done with, in the store as well.
@@ -413,11 +461,17 @@ impl UnreadCounters {
 
     /// Until the store has all that was gathered.
     async fn wait_for_rows(&mut self) -> Result<(), StoreError> {
+        let behind = || StoreError::Unavailable("the archiver is behind".into());
+        let (stop, is_stopping) = (self.stop.clone(), self.is_stopping());
+        let patience = self.config.interval.max(RETRY);
+        let patience = if is_stopping { patience.min(STOP_WITHIN) } else { patience };
         let has_all = |applied: &Positions| self.gathered.is_within(applied);
-        let waited = timeout(self.config.interval.max(RETRY), self.applied.wait_for(has_all)).await;
-        match waited {
-            Ok(Ok(_)) => Ok(()),
-            _ => Err(StoreError::Unavailable("the archiver is behind".into())),
+        tokio::select! {
+            waited = timeout(patience, self.applied.wait_for(has_all)) => match waited {
+                Ok(Ok(_)) => Ok(()),
+                _ => Err(behind()),
+            },
+            () = stop, if !is_stopping => Err(behind()),
         }
     }
 }
@@ -428,29 +482,27 @@ impl Gathered {
         self.positions.iter().all(|(&partition, &position)| applied[usize::from(partition)] >= position)
     }
 
-    fn is_counted(&self) -> bool {
-        self.rooms.is_empty() && self.gone.is_empty()
+    fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.positions.is_empty()
     }
 
-    /// What cannot be read the archiver sets aside.
-    fn add(&mut self, batch: &Batch) {
-        self.since.get_or_insert_with(Instant::now);
-        self.positions.insert(batch.partition, batch.position);
+    /// Counts as waiting since `since`. What cannot be read the archiver sets aside.
+    fn add(&mut self, batch: &Batch, since: Instant) {
+        let partition = batch.partition;
+        self.since.get_or_insert(since);
+        self.positions.insert(partition, batch.position);
         for record in record::records(&batch.records).map_while(Result::ok) {
             match record {
-                Record::Read { room, .. } => drop(self.rooms.insert(room, batch.partition)),
+                Record::Read { room, .. } => _ = self.waiting.insert(Counted::Room(room), partition),
                 Record::Event { event, .. } => {
                     let Ok(event) = decode_event(event) else { continue };
-                    self.rooms.insert(event.room, batch.partition);
-                    match event.body {
-                        EventBody::MemberRemoved { user } => {
-                            self.gone.insert((user, event.room), batch.partition);
-                        }
-                        EventBody::MemberLeft => {
-                            self.gone.insert((event.sender, event.room), batch.partition);
-                        }
-                        _ => {}
-                    }
+                    self.waiting.insert(Counted::Room(event.room), partition);
+                    let gone = match event.body {
+                        EventBody::MemberRemoved { user } => user,
+                        EventBody::MemberLeft => event.sender,
+                        _ => continue,
+                    };
+                    self.waiting.insert(Counted::Gone(gone, event.room), partition);
                 }
             }
         }

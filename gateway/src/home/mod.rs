@@ -22,6 +22,7 @@ use carillon_protocol::{ClientId, ErrorCode, Frame, RoomId, UserId};
 use carillon_storage::{MemberRow, Partition, Positions, RoomRow, SentRow};
 use hashbrown::HashMap;
 
+use crate::command::history::Moment;
 use crate::command::sync::FromStore;
 use crate::command::{self, Decided, Refusal, Turn};
 use crate::config::Config;
@@ -93,6 +94,8 @@ pub struct Wants {
     pub rooms: Vec<(RoomId, u64)>,
     /// Requests that need one older thing each.
     pub lookups: Vec<(Request<'static>, Lookup)>,
+    /// Requests that begin at a moment which memory does not reach back to: each takes many reads, and waits for nothing else.
+    pub moments: Vec<(Request<'static>, Moment)>,
     /// Pages of events.
     pub pages: Vec<(Origin, FromStore)>,
 }
@@ -104,8 +107,6 @@ pub enum Lookup {
     Sent(RoomId, UserId, ClientId),
     /// The ordinal at an event.
     Ordinal(RoomId, u64),
-    /// Which of the events before a seq is the first at or after a moment.
-    SeqAt(RoomId, u64, u64),
 }
 
 /// What the store answered to a [`Lookup`].
@@ -115,8 +116,6 @@ pub enum Found {
     Sent(Option<SentRow>),
     /// The event's ordinal; nothing where there is no such event.
     Ordinal(Option<u64>),
-    /// The seq of the event, or that which it was to be before.
-    Seq(u64),
 }
 
 /// What goes out of a home at once.
@@ -269,18 +268,29 @@ impl Home {
         self.looked_up(id);
     }
 
-    fn go_on(&mut self, now_ms: u64, id: RoomId, mut request: Request<'static>, found: Found) {
+    /// It was found out, or could not be, with which event a request's moment begins; the request goes on from there.
+    pub fn placed(&mut self, now_ms: u64, mut request: Request<'static>, placed: Result<u64, String>) {
+        self.waiting -= 1;
+        match (placed, &mut request.frame) {
+            (Ok(seq), Frame::History { from_seq, at_ms, .. }) => {
+                (*from_seq, *at_ms) = (seq, None);
+                self.request(now_ms, request);
+            }
+            _ => self.refuse(&request, Refusal::later(ErrorCode::UNAVAILABLE)),
+        }
+    }
+
+    fn go_on(&mut self, now_ms: u64, id: RoomId, request: Request<'static>, found: Found) {
         let Some(Slot::Active(room)) = self.rooms.get_mut(&id) else {
             return self.request(now_ms, request);
         };
-        match (found, &mut request.frame) {
+        match (found, &request.frame) {
             (Found::Sent(Some(row)), Frame::Send { client_id, .. }) => {
                 room.sent.insert(request.user, *client_id, row);
             }
             (Found::Ordinal(Some(ordinal)), Frame::MarkRead { seq, .. }) => {
                 room.looked_up = Some(Head { seq: *seq, ordinal, at_ms: 0 });
             }
-            (Found::Seq(seq), Frame::History { from_seq, at_ms, .. }) => (*from_seq, *at_ms) = (seq, None),
             _ => {}
         }
         self.decide(now_ms, id, request);
@@ -487,6 +497,10 @@ impl Home {
             Ok(Decided::Told(Some(delivery))) => self.out.told.push(delivery),
             Ok(Decided::Now(reply)) => self.out.replies.push((request.from, reply)),
             Ok(Decided::FromStore(page)) => self.wants.pages.push((request.from, page)),
+            Ok(Decided::AtMoment(moment)) => {
+                self.waiting += 1;
+                self.wants.moments.push((request.into_owned(), moment));
+            }
             Err(refusal) => self.refuse(&request, refusal),
         }
     }
@@ -691,7 +705,7 @@ fn turn<'a>(now_ms: u64, settings: &'a Config, ledger: &'a mut Ledger, request: 
 impl Lookup {
     fn room(&self) -> RoomId {
         match self {
-            Lookup::Sent(room, ..) | Lookup::Ordinal(room, _) | Lookup::SeqAt(room, ..) => *room,
+            Lookup::Sent(room, ..) | Lookup::Ordinal(room, _) => *room,
         }
     }
 }
@@ -705,9 +719,6 @@ fn lookup(room: &Room, request: &Request<'_>) -> Option<Lookup> {
         }
         Frame::MarkRead { seq, .. } if room.ordinal_at(*seq).is_none() => {
             Some(Lookup::Ordinal(room.id, *seq))
-        }
-        Frame::History { at_ms: Some(at_ms), .. } if command::history::place(room, *at_ms).is_none() => {
-            Some(Lookup::SeqAt(room.id, *at_ms, room.recent.first_seq()))
         }
         _ => None,
     }

@@ -8,6 +8,7 @@ use hashbrown::HashMap;
 
 use super::users::overlay;
 use super::{Found, Loaded, Lookup, Size, Standing, stored_entry};
+use crate::command::history::Moment;
 use crate::command::sync::{FromStore, PAGE_BYTES};
 use crate::shard::message::{Membership, Reply, Request};
 
@@ -64,7 +65,7 @@ pub async fn look_up(
 ) -> Vec<(Request<'static>, Result<Found, String>)> {
     let ids = lookups.iter().filter_map(|(_, lookup)| match *lookup {
         Lookup::Sent(room, sender, id) => Some((room, sender, id)),
-        Lookup::Ordinal(..) | Lookup::SeqAt(..) => None,
+        Lookup::Ordinal(..) => None,
     });
     let sent = store.sent(ids.collect()).await.map_err(|error| error.to_string());
     let mut sent = sent.map(Vec::into_iter);
@@ -76,9 +77,6 @@ pub async fn look_up(
                 Err(error) => Err(error.clone()),
             },
             Lookup::Ordinal(room, seq) => ordinal(&*store, room, seq).await.map(Found::Ordinal),
-            Lookup::SeqAt(room, at_ms, before_seq) => {
-                seq_at(&*store, room, at_ms, before_seq).await.map(Found::Seq)
-            }
         };
         answers.push((request, found));
     }
@@ -95,13 +93,14 @@ async fn header(store: &dyn Store, room: RoomId, seq: u64) -> Result<Option<Even
     Ok(event.and_then(|event| event_header(&event.bytes).ok()))
 }
 
-/// The seq of the first event at or after a moment among those before `before_seq`, which it is where all of them are earlier. It
-/// halves, which a room's order allows: its time never goes back. A read for each power of two.
-async fn seq_at(store: &dyn Store, room: RoomId, at_ms: u64, before_seq: u64) -> Result<u64, String> {
-    let (mut first, mut end) = (1, before_seq);
+/// The seq of the first event at or after a moment, of those that the store is asked about; the one behind them where all are
+/// earlier. It halves, which a room's order allows: its time never goes back. A read for each power of two.
+pub async fn place(store: Arc<dyn Store>, moment: Moment) -> Result<u64, String> {
+    let Moment { room, at_ms, .. } = moment;
+    let (mut first, mut end) = (moment.from_seq, moment.before_seq);
     while first < end {
         let middle = first + (end - first) / 2;
-        let header = header(store, room, middle).await?;
+        let header = header(&*store, room, middle).await?;
         let header = header.ok_or_else(|| format!("event {middle} of room {room} is missing"))?;
         if header.at_ms < at_ms {
             first = middle + 1;

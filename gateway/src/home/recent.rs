@@ -82,6 +82,11 @@ impl Recent {
         Some(self.events.range(start..end))
     }
 
+    /// How many there are before the first that is not `is_before`, which all after it are not either.
+    pub fn count_before(&self, is_before: impl Fn(&[u8]) -> bool) -> usize {
+        self.events.partition_point(|event| is_before(event.event()))
+    }
+
     /// Takes back the events after `seq`.
     pub fn truncate(&mut self, seq: u64) {
         let kept = (seq + 1).saturating_sub(self.first_seq()) as usize;

@@ -28,6 +28,8 @@ pub(super) enum Done {
     Room(RoomId, u64, Result<Option<Loaded>, String>),
     /// Requests have what they needed of the store.
     Found(u64, Vec<(Request<'static>, Result<Found, String>)>),
+    /// A request's moment has its place in its room.
+    Placed(Request<'static>, Result<u64, String>),
     /// An answer for a connection.
     Reply(Origin, Reply),
     /// A request may go on to its home.
@@ -78,6 +80,10 @@ impl Shard {
                 Done::Reply(to, reply)
             });
         }
+        for (request, moment) in std::mem::take(&mut self.home.wants.moments) {
+            let store = Arc::clone(&self.node.store);
+            self.start(async move { Done::Placed(request, reading::place(store, moment).await) });
+        }
         // One at a time: what a sender sent first is looked up, and decided, first.
         if !self.looking_up && !self.home.wants.lookups.is_empty() {
             self.looking_up = true;
@@ -106,6 +112,7 @@ impl Shard {
                     self.home.found(self.now_ms, take, request, found);
                 }
             }
+            Done::Placed(request, placed) => self.home.placed(self.now_ms, request, placed),
             Done::Reply(to, reply) => self.reply(to, reply),
             Done::Route(request) => self.route(request),
             Done::Tell(place, number, answer) => self.send(place, Message::Tell(number, answer)),

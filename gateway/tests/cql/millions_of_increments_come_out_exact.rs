@@ -20,7 +20,8 @@ use tokio::time::sleep;
 use crate::harness::new_keyspace;
 
 const PARTITIONS: u16 = 4;
-const ROOMS: u64 = 12;
+/// More than are counted in one piece.
+const ROOMS: u64 = 20;
 const MEMBERS: u64 = 40;
 const MESSAGES_PER_BATCH: u64 = 20;
 const BATCH_EVERY: Duration = Duration::from_millis(10);
@@ -165,26 +166,43 @@ async fn counters(store: &CqlStore) -> Option<BTreeMap<(u64, RoomId), i64>> {
     Some(counters)
 }
 
+async fn store_at(address: &str, timeout: Duration) -> Arc<CqlStore> {
+    let (contact_points, keyspace) = (vec![address.to_owned()], new_keyspace());
+    let config =
+        CqlConfig { contact_points, keyspace, timeout: Duration::from_secs(20), ..CqlConfig::default() };
+    apply_schema(&config, 1).await.unwrap();
+    Arc::new(CqlStore::open(CqlConfig { timeout, ..config }).await.unwrap())
+}
+
+fn within(time_percent: u32) -> CountersConfig {
+    CountersConfig { members_max: MEMBERS, interval: Duration::from_millis(100), time_percent }
+}
+
+async fn until_exact(store: &CqlStore, exact: &BTreeMap<(u64, RoomId), i64>) {
+    let since = Instant::now();
+    loop {
+        match counters(store).await {
+            Some(counters) if counters == *exact => break,
+            found => assert!(since.elapsed() < RIGHT_WITHIN, "counters {found:?}, and not {exact:?}"),
+        }
+        sleep(Duration::from_millis(200)).await;
+    }
+}
+
 /// At least so many increments, and so many faults meanwhile.
 #[allow(clippy::print_stdout, reason = "what it went through is worth knowing")]
 async fn count_through_trouble(increments: u64, faults: u64, seed: u64) {
     let as_it_is_killed = ServerConfig { syncs_before_it_acknowledges: true, ..ServerConfig::default() };
     let mut server = Cql::start_as(&as_it_is_killed).unwrap();
-    let contact_points = vec![server.address()];
-    let mut config = CqlConfig { contact_points, keyspace: new_keyspace(), ..CqlConfig::default() };
-    config.timeout = Duration::from_secs(20);
-    apply_schema(&config, 1).await.unwrap();
-    config.timeout = Duration::from_millis(700);
-    let store = Arc::new(CqlStore::open(config).await.unwrap());
+    let store = store_at(&server.address(), Duration::from_millis(700)).await;
 
     let log = Arc::new(MemoryLog::new(PARTITIONS, usize::MAX));
     let folder = tempfile::tempdir().unwrap();
     let (dead_letters, never) = (DeadLetters::new(folder.path()), Duration::from_secs(3600));
     let archiver = Archiver::open(log.clone(), store.clone(), dead_letters, never).await.unwrap();
-    let how =
-        CountersConfig { members_max: MEMBERS, interval: Duration::from_millis(100), time_percent: 100 };
     let counted = watch::Sender::new(vec![0; usize::from(PARTITIONS)]);
-    let counters_follow = UnreadCounters::new(log.clone(), store.clone(), how, archiver.applied(), counted);
+    let counters_follow =
+        UnreadCounters::new(log.clone(), store.clone(), within(100), archiver.applied(), counted);
     let status = counters_follow.status();
     let (stop, stopped) = oneshot::channel::<()>();
     let (stop_archiver, archiver_stopped) = oneshot::channel::<()>();
@@ -208,14 +226,8 @@ async fn count_through_trouble(increments: u64, faults: u64, seed: u64) {
     let noticed = store.status().kinds.iter().map(|kind| kind.failures).sum::<u64>();
     assert!(noticed > 0, "no trouble was noticed");
 
-    let (exact, since) = (rooms.unread(), Instant::now());
-    loop {
-        match counters(&store).await {
-            Some(counters) if counters == exact => break,
-            found => assert!(since.elapsed() < RIGHT_WITHIN, "counters {found:?}, and not {exact:?}"),
-        }
-        sleep(Duration::from_millis(200)).await;
-    }
+    let since = Instant::now();
+    until_exact(&store, &rooms.unread()).await;
     let (updates, took) = (status.borrow().updates, since.elapsed().as_secs_f64());
     let increments = rooms.increments;
     let failed = store.status().kinds.iter().find(|kind| kind.name == "write_counters").unwrap().failures;
@@ -238,4 +250,42 @@ async fn while_the_server_is_stopped_killed_and_slowed() {
 #[ignore = "takes minutes: cargo test -p carillon-gateway --test cql ten_million -- --ignored --nocapture"]
 async fn ten_million_with_thirty_faults() {
     count_through_trouble(10_000_000, 30, 66).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_it_was_stopped_in_a_rest_and_goes_on_later() {
+    let store = store_at(&Cql::shared().unwrap(), Duration::from_secs(20)).await;
+    let log = Arc::new(MemoryLog::new(PARTITIONS, usize::MAX));
+    let mut rooms = Rooms::create(log.clone()).await;
+    for _ in 0..100 {
+        rooms.go_on(&mut Dice(rooms.increments)).await;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (dead_letters, never) = (DeadLetters::new(folder.path()), Duration::from_secs(3600));
+    // The log keeps what is not counted.
+    let counted = watch::Sender::new(vec![0; usize::from(PARTITIONS)]);
+    let held = Some(counted.subscribe());
+    let archiver = Archiver::open_held(log.clone(), store.clone(), dead_letters, never, held).await.unwrap();
+    let follow = |time_percent| {
+        let counted = counted.clone();
+        UnreadCounters::new(log.clone(), store.clone(), within(time_percent), archiver.applied(), counted)
+    };
+
+    // A piece of all that waits, and a long rest.
+    let slow = follow(1);
+    let mut status = slow.status();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let counting = tokio::spawn(slow.run(async move { drop(stopped.await) }));
+    status.wait_for(|status| status.updates > 0).await.unwrap();
+    sleep(Duration::from_millis(500)).await;
+    let waiting = status.borrow().rooms_waiting;
+    assert!((1..=ROOMS).contains(&waiting) && status.borrow().waiting_since.is_some(), "{waiting} wait");
+    drop(stop);
+    tokio::time::timeout(Duration::from_secs(30), counting).await.expect("it stops").unwrap();
+
+    let (stop, stopped) = oneshot::channel::<()>();
+    let counting = tokio::spawn(follow(100).run(async move { drop(stopped.await) }));
+    until_exact(&store, &rooms.unread()).await;
+    drop(stop);
+    counting.await.unwrap();
 }

@@ -562,6 +562,7 @@ impl World {
         let mut rooms = std::mem::take(&mut sim.home.wants.rooms);
         rooms.sort_unstable();
         let pages = std::mem::take(&mut sim.home.wants.pages);
+        assert!(sim.home.wants.moments.is_empty(), "nobody here asks by date");
         sim.wanted.extend(rooms.iter().copied());
         let mut futures: Vec<LocalBoxFuture<'static, Done>> = Vec::new();
         for (room, take) in rooms {
