@@ -85,6 +85,8 @@ pub(crate) fn spec(folder: &Path, ports: Ports, config: &CqlConfig) -> anyhow::R
         // There is nobody to gossip with.
         "-Dcassandra.skip_wait_for_gossip_to_settle=0".into(),
         "-Dcassandra.ring_delay_ms=100".into(),
+        // The first user is made as soon as there is a server, and not ten seconds later.
+        "-Dcassandra.superuser_setup_delay_ms=0".into(),
         "org.apache.cassandra.service.CassandraDaemon".into(),
     ]);
     Ok(Spec { name: "cassandra".into(), program, args, env: Vec::new(), folder: folder.to_owned() })
@@ -106,6 +108,7 @@ fn configuration(folder: &Path, ports: Ports, config: &CqlConfig) -> String {
     } else {
         "commitlog_sync: periodic\ncommitlog_sync_period: 10000ms"
     };
+    let authenticator = if config.asks_for_login { "PasswordAuthenticator" } else { "AllowAllAuthenticator" };
     format!(
         "cluster_name: carillon\n\
          num_tokens: 16\n\
@@ -122,7 +125,7 @@ fn configuration(folder: &Path, ports: Ports, config: &CqlConfig) -> String {
          storage_port: {storage}\n\
          ssl_storage_port: {tls_storage}\n\
          endpoint_snitch: SimpleSnitch\n\
-         authenticator: AllowAllAuthenticator\n\
+         authenticator: {authenticator}\n\
          authorizer: AllowAllAuthorizer\n\
          seed_provider:\n  - class_name: org.apache.cassandra.locator.SimpleSeedProvider\n    parameters:\n      - seeds: \"127.0.0.1:{storage}\"\n\
          {more}"

@@ -32,6 +32,8 @@ pub struct CqlConfig {
     pub cassandra_yaml: String,
     /// It acknowledges what is on the disk; otherwise one that is killed forgets what it acknowledged last.
     pub syncs_before_it_acknowledges: bool,
+    /// Cassandra asks who is there: `cassandra` with that password too, soon after it answers.
+    pub asks_for_login: bool,
 }
 
 impl Default for CqlConfig {
@@ -41,6 +43,7 @@ impl Default for CqlConfig {
             cassandra: false,
             cassandra_yaml: String::new(),
             syncs_before_it_acknowledges: false,
+            asks_for_login: false,
         }
     }
 }
@@ -185,15 +188,16 @@ fn folder() -> anyhow::Result<TempDir> {
     Ok(tempfile::Builder::new().prefix("carillon-cql-").tempdir()?)
 }
 
-/// Asks one query, in version 4 of the protocol: version, flags, stream, opcode, length, body.
+/// Asks one query, unless it asks who is there; in version 4 of the protocol: version, flags, stream, opcode, length, body.
 fn ask(port: u16) -> anyhow::Result<()> {
     const STARTUP: u8 = 1;
     const READY: u8 = 2;
+    const AUTHENTICATE: u8 = 3;
     const QUERY: u8 = 7;
     const RESULT: u8 = 8;
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(ANSWER))?;
-    let mut request = |opcode: u8, body: &[u8], expected: u8| {
+    let mut request = |opcode: u8, body: &[u8]| {
         let mut frame = vec![4, 0, 0, 0, opcode];
         frame.extend((body.len() as u32).to_be_bytes());
         frame.extend(body);
@@ -202,16 +206,21 @@ fn ask(port: u16) -> anyhow::Result<()> {
         stream.read_exact(&mut header)?;
         let [_, _, _, _, answered, length @ ..] = header;
         std::io::copy(&mut (&mut stream).take(u32::from_be_bytes(length).into()), &mut std::io::sink())?;
-        ensure!(answered == expected, "it answered {answered} to {opcode}");
-        anyhow::Ok(())
+        anyhow::Ok(answered)
     };
-    request(STARTUP, b"\x00\x01\x00\x0bCQL_VERSION\x00\x053.0.0", READY)?;
+    match request(STARTUP, b"\x00\x01\x00\x0bCQL_VERSION\x00\x053.0.0")? {
+        READY => {}
+        AUTHENTICATE => return Ok(()),
+        other => bail!("it answered {other} at the start"),
+    }
     let text = b"SELECT key FROM system.local";
     let mut body = (text.len() as u32).to_be_bytes().to_vec();
     body.extend(text);
     // Consistency ONE, no flags.
     body.extend([0, 1, 0]);
-    request(QUERY, &body, RESULT)
+    let answered = request(QUERY, &body)?;
+    ensure!(answered == RESULT, "it answered {answered} to a query");
+    Ok(())
 }
 
 /// A program that runs containers, if there is one and its engine answers.
