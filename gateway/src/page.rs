@@ -115,8 +115,9 @@ fn dev_token(keys: &Keys, query: &str, now_s: u64) -> Response {
 /// Everything that is counted, as JSON.
 fn stats(node: &Node) -> serde_json::Value {
     let log = node.log.status();
-    let archiving = node.archiving.borrow().clone();
+    // First: what is not counted as waiting is in the status by then.
     let lag = health::lag(node);
+    let archiving = node.archiving.borrow().clone();
     let mut stats = node.stats.total();
     if let Some(cluster) = &node.cluster {
         cluster.count(&mut stats);

@@ -369,14 +369,8 @@ impl Archiver {
         }
     }
 
-    /// The store has the chunk.
+    /// The store has the chunk. The status comes first: who sees that nothing waits any more sees what became of it.
     fn publish(&mut self, archived: &[(Partition, u64)], dead_letters: u64) {
-        self.applied.send_modify(|applied| {
-            for &(partition, position) in archived {
-                let applied = &mut applied[usize::from(partition)];
-                *applied = position.max(*applied);
-            }
-        });
         let bytes = self.chunk.iter().map(|batch| batch.records.len() as u64).sum::<u64>();
         self.status.send_modify(|status| {
             status.batches += self.chunk.len() as u64;
@@ -386,6 +380,12 @@ impl Archiver {
             // An empty batch has to be made durable as well.
             status.unpersisted_bytes += bytes.max(1);
             status.dead_letters += dead_letters;
+        });
+        self.applied.send_modify(|applied| {
+            for &(partition, position) in archived {
+                let applied = &mut applied[usize::from(partition)];
+                *applied = position.max(*applied);
+            }
         });
         self.chunk.clear();
         self.unfit.clear();
