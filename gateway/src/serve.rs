@@ -197,11 +197,7 @@ impl Running {
         };
         let counters = match counting.zip(counted) {
             Some((store, counted)) => {
-                let how = CountersConfig {
-                    members_max: config.counters_members_max,
-                    interval: Duration::from_millis(config.counters_interval_ms),
-                    time_percent: config.counters_time_percent as u32,
-                };
+                let how = CountersConfig::of(&config);
                 let applied = followed.archived.clone();
                 let counters = UnreadCounters::new(Arc::clone(&log), store, how, applied, counted);
                 let counters = match of_share.zip(followed.share.as_ref()) {

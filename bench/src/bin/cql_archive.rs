@@ -362,12 +362,7 @@ fn members(rooms: u64) -> Vec<Change> {
 fn follow(batches: Vec<Batch>, store: Arc<CqlStore>, is_counting: bool) -> Result<(Duration, u64)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let folder = tempfile::tempdir()?;
-    let config = Config::default();
-    let how = CountersConfig {
-        members_max: SENDERS_PER_ROOM,
-        interval: Duration::from_millis(config.counters_interval_ms),
-        time_percent: config.counters_time_percent as u32,
-    };
+    let how = CountersConfig { members_max: SENDERS_PER_ROOM, ..CountersConfig::of(&Config::default()) };
     runtime.block_on(async {
         let log = Arc::new(MemoryLog::new(PARTITIONS, usize::MAX));
         let (dead_letters, never) = (DeadLetters::new(folder.path()), Duration::from_secs(3600));

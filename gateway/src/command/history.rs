@@ -19,12 +19,7 @@ pub struct Moment {
 }
 
 /// The events from `from_seq` on, or from the first at or after `at_ms`, but none before the member's own time.
-pub fn decide(
-    room: &mut Room,
-    turn: &mut Turn<'_>,
-    (from_seq, at_ms): (u64, Option<u64>),
-    limit: u64,
-) -> Decision {
+pub fn decide(room: &Room, turn: &Turn<'_>, (from_seq, at_ms): (u64, Option<u64>), limit: u64) -> Decision {
     let joined_seq = member(room, turn.user)?.joined_seq.max(1);
     let from_seq = match at_ms {
         None => from_seq,

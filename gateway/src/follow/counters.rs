@@ -28,6 +28,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::share::Wanted;
+use crate::config::Config;
 use crate::log::{Batch, HomeLog, Log, LogError, Positions, Record, Tail, record};
 use crate::route::Route;
 
@@ -73,6 +74,17 @@ pub struct CountersConfig {
     pub interval: Duration,
     /// How much of the time counting may take, from 1 to 100.
     pub time_percent: u32,
+}
+
+impl CountersConfig {
+    /// As a node's settings say.
+    pub fn of(config: &Config) -> Self {
+        Self {
+            members_max: config.counters_members_max,
+            interval: Duration::from_millis(config.counters_interval_ms),
+            time_percent: config.counters_time_percent as u32,
+        }
+    }
 }
 
 /// How it is going.

@@ -8,6 +8,8 @@
 mod harness;
 #[path = "../process/mod.rs"]
 mod process;
+#[path = "../simulation/random.rs"]
+mod random;
 
 mod a_refused_event_is_set_aside;
 #[path = "../promises/a_retry_gets_the_seq_it_got_before.rs"]

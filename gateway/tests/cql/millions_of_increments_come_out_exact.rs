@@ -18,6 +18,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::sleep;
 
 use crate::harness::new_keyspace;
+use crate::random::Random;
 
 const PARTITIONS: u16 = 4;
 /// More than are counted in one piece.
@@ -27,19 +28,6 @@ const MESSAGES_PER_BATCH: u64 = 20;
 const BATCH_EVERY: Duration = Duration::from_millis(10);
 /// The database has so long to be right after the last trouble: two times the minute after which doubtful rooms are counted again.
 const RIGHT_WITHIN: Duration = Duration::from_secs(150);
-
-/// Numbers by chance, the same for the same seed (splitmix64).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
-    }
-}
 
 fn room(number: u64) -> RoomId {
     let mut bytes = [7; 16];
@@ -78,7 +66,7 @@ impl Rooms {
     }
 
     /// Some messages in some room, and somebody reads.
-    async fn go_on(&mut self, dice: &mut Dice) {
+    async fn go_on(&mut self, dice: &mut Random) {
         let number = dice.below(ROOMS);
         let mut records = Vec::new();
         for _ in 0..MESSAGES_PER_BATCH {
@@ -132,7 +120,7 @@ fn add_event((number, seq, sender): (u64, u64, u64), body: EventBody<'_>, record
 }
 
 /// Stops, kills or slows the server, by turns and for times of chance.
-fn trouble(server: &mut Cql, faults: u64, dice: &mut Dice) {
+fn trouble(server: &mut Cql, faults: u64, dice: &mut Random) {
     for fault in 0..faults {
         std::thread::sleep(Duration::from_millis(500 + dice.below(4000)));
         match fault % 3 {
@@ -211,7 +199,7 @@ async fn count_through_trouble(increments: u64, faults: u64, seed: u64) {
 
     let is_over = Arc::new(AtomicBool::new(false));
     let over = Arc::clone(&is_over);
-    let (mut fault_dice, mut dice) = (Dice(seed), Dice(!seed));
+    let (mut fault_dice, mut dice) = (Random::new(seed), Random::new(!seed));
     let troubled = tokio::task::spawn_blocking(move || {
         trouble(&mut server, faults, &mut fault_dice);
         over.store(true, Ordering::Relaxed);
@@ -258,7 +246,7 @@ async fn when_it_was_stopped_in_a_rest_and_goes_on_later() {
     let log = Arc::new(MemoryLog::new(PARTITIONS, usize::MAX));
     let mut rooms = Rooms::create(log.clone()).await;
     for _ in 0..100 {
-        rooms.go_on(&mut Dice(rooms.increments)).await;
+        rooms.go_on(&mut Random::new(rooms.increments)).await;
     }
     let folder = tempfile::tempdir().unwrap();
     let (dead_letters, never) = (DeadLetters::new(folder.path()), Duration::from_secs(3600));

@@ -38,12 +38,30 @@ fn assert_dense(events: &[Event<'_>], after_seq: u64, head_seq: u64) {
 }
 
 fn page(client: &mut Client, room: RoomId, after_seq: u64, limit: u64) -> (Vec<Event<'static>>, u64) {
-    match client.ask(|request| Frame::Sync { request, room, after_seq, limit }) {
+    events_of(client.ask(|request| Frame::Sync { request, room, after_seq, limit }))
+}
+
+/// A page of the past: events, and the room's last seq.
+fn past(client: &mut Client, room: RoomId, from_seq: u64, at_ms: Option<u64>) -> (Vec<Event<'static>>, u64) {
+    events_of(client.ask(|request| Frame::History { request, room, from_seq, limit: 5, at_ms }))
+}
+
+fn events_of(answer: Frame<'_>) -> (Vec<Event<'static>>, u64) {
+    match answer {
         Frame::Events { events, head_seq, .. } => {
             (events.into_iter().map(Event::into_owned).collect(), head_seq)
         }
         other => panic!("no page: {other:?}"),
     }
+}
+
+/// A room of user 1's, in which user 2 joins with the last event, the twelfth.
+fn room_that_2_joins_late(node: &Node) -> (Client, RoomId) {
+    let mut owner = node.client(1);
+    let room = owner.create_room(&[]);
+    send_many(&mut owner, room, 10);
+    assert_eq!(owner.add(room, 2), 12);
+    (owner, room)
 }
 
 #[test]
@@ -125,10 +143,7 @@ fn too_far_back_is_a_snapshot_from_which_it_goes_on() {
 #[test]
 fn who_joined_later_begins_there() {
     let mut node = Node::start_with(forgetful);
-    let mut owner = node.client(1);
-    let room = owner.create_room(&[]);
-    send_many(&mut owner, room, 10);
-    assert_eq!(owner.add(room, 2), 12);
+    let (_owner, room) = room_that_2_joins_late(&node);
     for _ in 0..2 {
         let mut late = node.client(2);
         for after_seq in [0, 5, 10] {
@@ -139,16 +154,6 @@ fn who_joined_later_begins_there() {
         assert!(matches!(&events[0].body, EventBody::MembersAdded { .. }), "{events:?}");
         assert_eq!(late.entry(room).unwrap().unread, 0);
         node.restart();
-    }
-}
-
-/// A page of the past: events, and the room's last seq.
-fn past(client: &mut Client, room: RoomId, from_seq: u64, at_ms: Option<u64>) -> (Vec<Event<'static>>, u64) {
-    match client.ask(|request| Frame::History { request, room, from_seq, limit: 5, at_ms }) {
-        Frame::Events { events, head_seq, .. } => {
-            (events.into_iter().map(Event::into_owned).collect(), head_seq)
-        }
-        other => panic!("no past: {other:?}"),
     }
 }
 
@@ -215,10 +220,7 @@ fn from_the_first_event_at_or_after_any_moment() {
 #[test]
 fn and_the_past_of_who_joined_later_begins_there() {
     let mut node = Node::start_with(forgetful);
-    let mut owner = node.client(1);
-    let room = owner.create_room(&[]);
-    send_many(&mut owner, room, 10);
-    assert_eq!(owner.add(room, 2), 12);
+    let (_owner, room) = room_that_2_joins_late(&node);
     for _ in 0..2 {
         let mut late = node.client(2);
         for (from_seq, at_ms) in [(0, None), (5, None), (12, None), (0, Some(0)), (0, Some(1))] {

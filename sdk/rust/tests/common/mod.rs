@@ -188,26 +188,14 @@ impl State {
             }
             Frame::Sync { room, after_seq, limit, .. } => {
                 self.syncs += 1;
-                if !self.is_member(room, me) {
-                    return Some(error(request, ErrorCode::NOT_A_MEMBER));
-                }
-                let events = &self.events[&room];
-                let page = events.iter().skip(after_seq as usize).take(limit.clamp(1, 100) as usize);
-                let (head_seq, events) = (events.len() as u64, page.cloned().collect());
-                Some(out(&Frame::Events { request, room, head_seq, events }))
+                Some(self.page((room, me), request, limit, |event| event.seq > after_seq))
             }
             Frame::History { room, from_seq, limit, at_ms, .. } => {
-                if !self.is_member(room, me) {
-                    return Some(error(request, ErrorCode::NOT_A_MEMBER));
-                }
-                let events = &self.events[&room];
-                let is_wanted = |event: &&Event<'_>| match at_ms {
+                let is_wanted = |event: &Event<'_>| match at_ms {
                     Some(at_ms) => event.at_ms >= at_ms,
                     None => event.seq >= from_seq,
                 };
-                let page = events.iter().filter(is_wanted).take(limit.clamp(1, 100) as usize);
-                let (head_seq, events) = (events.len() as u64, page.cloned().collect());
-                Some(out(&Frame::Events { request, room, head_seq, events }))
+                Some(self.page((room, me), request, limit, is_wanted))
             }
             Frame::Rooms { .. } => {
                 let mine = self.members.iter().filter(|(_, members)| members.contains(&me));
@@ -243,6 +231,22 @@ impl State {
             }
             _ => None,
         }
+    }
+
+    /// A member's page of those events of a room.
+    fn page(
+        &self,
+        (room, user): (RoomId, UserId),
+        request: u64,
+        limit: u64,
+        is_wanted: impl Fn(&Event<'_>) -> bool,
+    ) -> Out {
+        if !self.is_member(room, user) {
+            return error(request, ErrorCode::NOT_A_MEMBER);
+        }
+        let all = &self.events[&room];
+        let events = all.iter().filter(|event| is_wanted(event)).take(limit.clamp(1, 100) as usize);
+        out(&Frame::Events { request, room, head_seq: all.len() as u64, events: events.cloned().collect() })
     }
 
     fn is_member(&self, room: RoomId, user: UserId) -> bool {
